@@ -1,0 +1,168 @@
+"""Track embeddings: what listeners say of a track beside what the track itself is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.extmath import randomized_svd
+
+from features.compute.dataset import Catalog
+from features.compute.profiles import scaled_audio
+from features.schema.names import AUDIO_NAMES
+
+USER_SCALING = 0.3
+TRACK_SCALING = 0.3
+"""Weights are divided by degree to this power on either side, so that the very busy and the very popular do not
+take the first dimensions for themselves (popularity-scaled SVD; the powers a search on real data preferred)."""
+EVIDENCE_LISTENERS = 5
+"""Listeners at which what they say of a track and what it is count alike."""
+EXACT_SVD_CELLS = 4_000_000
+"""Up to this size the dense, exact decomposition is as fast as the randomized one."""
+
+ARTIST_SHARE, GENRE_SHARE, AUDIO_SHARE = 0.40, 0.35, 0.25
+"""How much artist, genres and audio features count in the content part, where a track has them all. Artist
+first: of what is known of a track nobody played, it says most about who will."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Embeddings of all tracks.
+
+    Attributes:
+        vectors: (tracks, dimensions) float32, unit length; a zero row where nothing at all is known.
+        collaborative: (tracks, d) float64, the factors scores are made of; zero rows for tracks without weight.
+        user_factors: (users, d) float64; `user_factors @ collaborative.T` scores, before popularity.
+        content: (tracks, c) float32, the content part by itself, unit length or zero.
+        listeners: (tracks,) int64, users with weight on the track.
+        confidence: (tracks,) float64 in [0, 1].
+    """
+
+    vectors: np.ndarray
+    collaborative: np.ndarray
+    user_factors: np.ndarray
+    content: np.ndarray
+    listeners: np.ndarray
+    confidence: np.ndarray
+
+
+def build_embeddings(
+    weights: sp.csr_matrix, catalog: Catalog, *, dimensions: int, content_dimensions: int, seed: int
+) -> Embeddings:
+    """Embeds every track, played or not.
+
+    A track's vector is its collaborative direction times sqrt(e) beside its content direction times sqrt(1 - e),
+    with e = listeners / (listeners + 5) shrunk so that content never vanishes: the cosine of two tracks is then
+    a blend of how alike their listeners are and how alike they are themselves, in the measure that there are
+    listeners to ask. A track that nobody played stands where its artist, genres and audio features put it.
+
+    Confidence is 1 - (1 - e) (1 - c / 2): e as above, c the share of artist, genres and audio that is known.
+
+    Args:
+        weights: (users, tracks) CSR, positive.
+        catalog: by track number.
+        dimensions: of the collaborative part, at most.
+        content_dimensions: of the content part, more than the twelve audio features.
+        seed: for the decomposition and the projections.
+    """
+    user_factors, track_factors = scaled_svd(weights, dimensions=dimensions, seed=seed)
+    content, known_share = content_vectors(catalog, dimensions=content_dimensions, seed=seed)
+    listeners = np.bincount(weights.indices, minlength=weights.shape[1])
+    evidence = listeners / (listeners + EVIDENCE_LISTENERS)
+    has_content = np.linalg.norm(content, axis=1) > 0
+    collaborative_share = np.where(has_content, 0.8 * evidence, np.where(listeners > 0, 1.0, 0.0))
+    joined = np.hstack(
+        [
+            unit_rows(track_factors) * np.sqrt(collaborative_share)[:, None],
+            content * np.sqrt(1.0 - collaborative_share)[:, None],
+        ]
+    )
+    return Embeddings(
+        unit_rows(joined).astype(np.float32),
+        track_factors,
+        user_factors,
+        content,
+        listeners,
+        1.0 - (1.0 - evidence) * (1.0 - known_share / 2.0),
+    )
+
+
+def unit_rows(matrix: np.ndarray) -> np.ndarray:
+    """Rows at unit length; zero rows stay zero."""
+    length = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(length > 0, length, 1.0)
+
+
+def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Users' and tracks' factors of the degree-scaled weights.
+
+    Returns:
+        (users, d) and (tracks, d) float64 with d = min(dimensions, users, tracks): the scaled matrix times the
+        right singular vectors, and those vectors. Signs are fixed; the order is by singular value.
+
+    Source:
+        Cremonesi, Koren & Turrin (2010), "Performance of recommender algorithms on top-n recommendation tasks"
+        (PureSVD), on a matrix scaled by degree; Halko, Martinsson & Tropp (2011) for the decomposition.
+    """
+    user_degree = np.maximum(np.diff(weights.indptr), 1)
+    track_degree = np.maximum(np.bincount(weights.indices, minlength=weights.shape[1]), 1)
+    scaled = (sp.diags(user_degree**-USER_SCALING) @ weights @ sp.diags(track_degree**-TRACK_SCALING)).tocsr()
+    rank = min(dimensions, *weights.shape)
+    if rank == 0 or weights.nnz == 0:
+        return np.zeros((weights.shape[0], 0)), np.zeros((weights.shape[1], 0))
+    if weights.shape[0] * weights.shape[1] <= EXACT_SVD_CELLS:
+        _, values, right = np.linalg.svd(scaled.toarray(), full_matrices=False)
+        right, values = right[:rank], values[:rank]
+    else:
+        _, values, right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=seed, flip_sign=False)
+    right = right[values > values[0] * 1e-9]
+    largest = np.argmax(np.abs(right), axis=1)
+    right = right * np.sign(right[np.arange(len(right)), largest])[:, None]
+    right[:, np.diff(weights.tocsc().indptr) == 0] = 0.0  # rounding noise on tracks without weight
+    return scaled @ right.T, right.T.copy()
+
+
+def content_vectors(catalog: Catalog, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each track is, apart from who plays it: artist, genres and audio features.
+
+    Audio features are standardized over the catalogue and kept as they are, twelve dimensions; artists and
+    genres are projected at random into the others, which keeps their inner products (Johnson & Lindenstrauss
+    1984): two tracks of one artist meet, two of different artists are nearly orthogonal.
+
+    Returns:
+        (tracks, dimensions) float32, unit length or zero, and the share of the three kinds that is known, (tracks,).
+    """
+    if dimensions <= len(AUDIO_NAMES):
+        raise ValueError(f"dimensions is {dimensions}, must be more than {len(AUDIO_NAMES)}")
+    rng = np.random.default_rng(seed)
+    hidden = dimensions - len(AUDIO_NAMES)
+    artist_directions = unit_rows(rng.standard_normal((len(catalog.artist_names), hidden)))
+    genre_directions = unit_rows(rng.standard_normal((len(catalog.genre_names), hidden)))
+    by_artist = np.zeros((len(catalog.artist), hidden))
+    by_artist[catalog.artist >= 0] = artist_directions[catalog.artist[catalog.artist >= 0]]
+    # a rare genre says more than a common one
+    rarity = np.log1p(catalog.genres.shape[0] / np.maximum(np.asarray(catalog.genres.sum(axis=0)).ravel(), 1))
+    by_genre = unit_rows(catalog.genres.astype(np.float64) @ (genre_directions * rarity[:, None]))
+    audio = unit_rows(standardized_audio(catalog.audio))
+    joined = np.hstack(
+        [
+            audio * np.sqrt(AUDIO_SHARE),
+            by_artist * np.sqrt(ARTIST_SHARE) + by_genre * np.sqrt(GENRE_SHARE),
+        ]
+    )
+    known = sum((np.linalg.norm(part, axis=1) > 0).astype(np.float64) for part in (audio, by_artist, by_genre))
+    return unit_rows(joined).astype(np.float32), np.asarray(known) / 3.0
+
+
+def standardized_audio(audio: np.ndarray) -> np.ndarray:
+    """(tracks, 12) float64: mean 0 and spread 1 over the tracks that have the feature; 0 where missing.
+
+    The key is left out: its number is a place on a circle, and songs are not alike for being in D.
+    """
+    scaled = scaled_audio(audio)
+    scaled[:, AUDIO_NAMES.index("key")] = np.nan
+    known = ~np.isnan(scaled)
+    count = np.maximum(known.sum(axis=0), 1)
+    filled = np.where(known, scaled, 0.0)
+    mean = filled.sum(axis=0) / count
+    spread = np.sqrt((np.where(known, scaled - mean, 0.0) ** 2).sum(axis=0) / count)
+    return np.where(known, (scaled - mean) / np.where(spread > 0, spread, 1.0), 0.0)

@@ -1,0 +1,119 @@
+"""One way to the database: the URI from the settings or the built-in server, with errors a person can act on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    ConnectionFailure,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+
+from features.errors import DatabaseError, UnreachableError
+from features.settings import Settings
+
+Document = dict[str, Any]
+SELECTION_TIMEOUT_MS = 5_000
+SOCKET_TIMEOUT_MS = 120_000
+
+AUTHENTICATION_CODES = {18, 8000}
+UNAUTHORIZED = 13
+VALIDATION = 121
+DUPLICATE_KEY = 11000
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database[Document]]:
+    """The project's database, open for the length of the block; dates come back aware, in UTC.
+
+    With no `MONGODB_URI`, the built-in server is started or joined and left again.
+
+    Raises:
+        DatabaseError: it can't be reached, refuses the password, or the URI is not one. Never shows the URI.
+    """
+    if settings.uses_embedded_database:
+        from features.embedded import embedded_server  # with MONGODB_URI set, none of it is needed
+
+        with embedded_server(settings.echotune_home) as uri, _connect(uri, settings) as database:
+            yield database
+    else:
+        assert settings.mongodb_uri is not None
+        with _connect(settings.mongodb_uri.get_secret_value(), settings) as database:
+            yield database
+
+
+@contextmanager
+def _connect(uri: str, settings: Settings) -> Iterator[Database[Document]]:
+    with translated_errors():
+        client: MongoClient[Document] = MongoClient(
+            uri,
+            appname="echotune-features",
+            serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
+            socketTimeoutMS=SOCKET_TIMEOUT_MS,
+            tz_aware=True,
+        )
+        with client:
+            client.admin.command("ping")
+            yield client.get_database(
+                settings.mongodb_database, codec_options=CodecOptions(document_class=dict, tz_aware=True)
+            )
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turns what pymongo raises inside the block into a DatabaseError of one line, without the URI.
+
+    Connection losses become an UnreachableError, which a flow retries.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        passing = isinstance(error, AutoReconnect | ConnectionFailure)
+        raise (UnreachableError if passing else DatabaseError)(explain(error)) from error
+
+
+def explain(error: PyMongoError) -> str:
+    """One line for a person: what is wrong and what to do. Holds no host, user or password."""
+    if isinstance(error, InvalidURI | ConfigurationError):
+        return "MONGODB_URI can't be read as a MongoDB address; see .env.example for the form"
+    if isinstance(error, OperationFailure):
+        return _explain_refusal(error)
+    if isinstance(error, ServerSelectionTimeoutError):
+        return (
+            f"the database can't be reached within {SELECTION_TIMEOUT_MS // 1000} s; "
+            "check MONGODB_URI, the network, and that the server runs"
+        )
+    if isinstance(error, AutoReconnect | ConnectionFailure):
+        return "the connection to the database was lost; run the command again, it goes on where it stopped"
+    return f"the database driver failed with {type(error).__name__}; run again with --debug to see where"
+
+
+def _explain_refusal(error: OperationFailure) -> str:
+    if error.code in AUTHENTICATION_CODES:
+        return "the database refuses the user or password; correct them in MONGODB_URI"
+    if error.code == UNAUTHORIZED:
+        return "the database user may not do this; give it read and write access to the database"
+    return f"the database refused an operation (code {error.code}): {_first_line(error.details)}"
+
+
+def _first_line(details: Any) -> str:
+    message = str((details or {}).get("errmsg", "no message")).splitlines()[0]
+    return message[:200]
+
+
+def split_documents(raw: Any) -> list[bytes]:
+    """A raw batch (bytes, though pymongo types it otherwise) cut into its documents: each begins with its length."""
+    documents, start = [], 0
+    while start < len(raw):
+        end = start + int.from_bytes(raw[start : start + 4], "little")
+        documents.append(raw[start:end])
+        start = end
+    return documents

@@ -1,0 +1,102 @@
+"""The gate: checks that a release must pass before any reader can meet it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was looked at, whether it held, and the figure behind the verdict."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For manifests and documents."""
+        return asdict(self)
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """One line: all passed, or the first that did not."""
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return f"{len(checks)} checks passed"
+    return f"{len(failed)} of {len(checks)} checks failed, first: {failed[0].name} ({failed[0].detail})"
+
+
+def check_profiles(vectors: np.ndarray, confidence: np.ndarray, expected: int) -> list[Check]:
+    """Profiles: (n, dimensions) with NaN for undefined, (n,) confidence, and how many users played anything."""
+    infinite = int(np.isinf(vectors).sum())
+    undefined = int(np.isnan(vectors).all(axis=1).sum()) if vectors.size else 0
+    return [
+        Check(
+            "a profile for everyone who played",
+            len(vectors) == expected,
+            f"{len(vectors):,} of {expected:,}",
+        ),
+        Check("profiles are finite", infinite == 0, f"{infinite:,} infinite values"),
+        Check("no profile is all undefined", undefined == 0, f"{undefined:,} profiles"),
+        _within("profile confidence in 0..1", confidence),
+    ]
+
+
+def check_embeddings(vectors: np.ndarray, confidence: np.ndarray) -> list[Check]:
+    """Embeddings: (n, dimensions) of unit length, but for tracks nothing is known of, which are zero."""
+    finite = bool(np.isfinite(vectors).all())
+    norms = np.linalg.norm(vectors, axis=1)
+    off = int(((np.abs(norms - 1.0) > NORM_TOLERANCE) & (norms > 0)).sum())
+    return [
+        Check("embeddings are finite", finite, f"{len(vectors):,} vectors"),
+        Check("embeddings have unit length", off == 0, f"{off:,} do not"),
+        _within("embedding confidence in 0..1", confidence),
+    ]
+
+
+def check_similarity(neighbors: np.ndarray, common: np.ndarray, scores: np.ndarray, minimum: int) -> list[Check]:
+    """Similar users: (users, k) numbers with -1 for empty, tracks in common, scores best first."""
+    filled = neighbors >= 0
+    own = int((neighbors == np.arange(len(neighbors))[:, None]).sum())
+    few = int((filled & (common < minimum)).sum())
+    rising = int((np.diff(scores, axis=1) > 0).sum()) if scores.shape[1] > 1 else 0
+    return [
+        Check("nobody is their own neighbour", own == 0, f"{own:,} are"),
+        Check(f"neighbours share at least {minimum} tracks", few == 0, f"{few:,} share fewer"),
+        Check("neighbours stand best first", rising == 0, f"{rising:,} out of order"),
+    ]
+
+
+def check_lists(
+    scores: Sequence[np.ndarray],
+    reasons: Sequence[Sequence[Sequence[str]]],
+    forbidden_count: int,
+    expected: int,
+) -> list[Check]:
+    """Recommendation lists: a (n,) array of scores and n lists of reasons each.
+
+    Args:
+        scores: one array a list.
+        reasons: one list of texts a track a list.
+        forbidden_count: recommended tracks that their user must not be shown.
+        expected: users with weight, who should all have a list.
+    """
+    outside = sum(int(((values < 0) | (values > 1)).sum()) for values in scores)
+    rising = sum(int((np.diff(values) > 0).sum()) for values in scores)
+    bare = sum(sum(not texts for texts in entry) for entry in reasons)
+    return [
+        Check("there are lists where there is taste", bool(scores) or expected == 0, f"{len(scores):,} lists"),
+        Check("scores lie in 0..1", outside == 0, f"{outside:,} outside"),
+        Check("scores do not rise with rank", rising == 0, f"{rising:,} do"),
+        Check("every track has a reason", bare == 0, f"{bare:,} without"),
+        Check("no forbidden track is recommended", forbidden_count == 0, f"{forbidden_count:,} are"),
+    ]
+
+
+def _within(name: str, values: np.ndarray) -> Check:
+    outside = int((~((values >= 0.0) & (values <= 1.0))).sum())
+    return Check(name, outside == 0, f"{outside:,} outside")

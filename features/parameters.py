@@ -1,0 +1,90 @@
+"""What a nightly run can be told, with bounds; `--set recommendations.k=50` reaches every one of them."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from features.errors import InputError
+
+
+class Part(BaseModel):
+    """Frozen, and an unknown name is an error rather than silently nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InteractionParameters(Part):
+    """How plays and feedback become weights."""
+
+    half_life_days: float = Field(180.0, gt=0, le=36_500, description="days until a play is worth half")
+
+
+class ProfileParameters(Part):
+    """Which dimensions profiles have."""
+
+    top_genres: int = Field(24, ge=0, le=500, description="genres with a dimension of their own")
+
+
+class EmbeddingParameters(Part):
+    """The shape of track embeddings."""
+
+    dimensions: int = Field(48, ge=1, le=1024, description="of the part learned from listening")
+    content_dimensions: int = Field(48, ge=13, le=1024, description="of the part made of what the track is")
+    seed: int = Field(20_260_101, ge=0, lt=2**32)
+
+
+class SimilarityParameters(Part):
+    """Similar users. The contract asks for at least five tracks in common."""
+
+    k: int = Field(50, ge=1, le=1000, description="neighbours a user at most")
+    min_common: int = Field(5, ge=5, le=1000, description="tracks in common at least")
+
+
+class RecommendationParameters(Part):
+    """The ranked lists."""
+
+    k: int = Field(100, ge=1, le=1000, description="tracks a list at most")
+    include_heard: bool = Field(default=False, description="let already heard tracks in")
+
+
+class NightlyParameters(Part):
+    """Everything that shapes a release; part of its id."""
+
+    interactions: InteractionParameters = InteractionParameters()
+    profiles: ProfileParameters = ProfileParameters()
+    embeddings: EmbeddingParameters = EmbeddingParameters()
+    similarity: SimilarityParameters = SimilarityParameters()
+    recommendations: RecommendationParameters = RecommendationParameters()
+
+
+def with_settings(pairs: Sequence[str]) -> NightlyParameters:
+    """The defaults with `part.name=value` pairs put over them.
+
+    Raises:
+        InputError: a pair without `=`, an unknown name (with the closest known one), or a value out of bounds.
+    """
+    known = {
+        f"{part}.{name}": (part, name)
+        for part, field in NightlyParameters.model_fields.items()
+        for name in field.default.__class__.model_fields
+    }
+    values: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        path, equals, value = pair.partition("=")
+        path = path.strip()
+        if not equals:
+            raise InputError(f"--set {pair}: write it as name=value, for example recommendations.k=50")
+        if path not in known:
+            close = difflib.get_close_matches(path, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
+            raise InputError(f"--set {pair}: unknown parameter {path}{hint}")
+        part, name = known[path]
+        values.setdefault(part, {})[name] = value.strip()
+    try:
+        return NightlyParameters.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(step) for step in first["loc"])
+        raise InputError(f"--set {path}={first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None

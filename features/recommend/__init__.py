@@ -1,0 +1,1 @@
+"""From interactions and embeddings to ranked lists with reasons: arrays in, arrays out."""

@@ -1,0 +1,191 @@
+"""Reasons in plain English, each made from a fact that can be looked up again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.compute.profiles import scaled_audio
+from features.compute.rows import sparse_row
+from features.recommend.scores import Evidence
+from features.schema.names import AUDIO_NAMES
+
+MOST_REASONS = 3
+CLOSE_SIMILARITY = 0.5
+"""From this cosine of the embeddings on, a track is called close to another."""
+CLOSE_AUDIO = 0.05
+"""Two scaled audio features no further apart than this are called close."""
+GENRE_SHARE = 0.10
+"""From this share of the listening on, a genre is called the user's."""
+FEATURE_WORDS = {
+    "energy": "energy",
+    "tempo": "tempo",
+    "valence": "mood",
+    "danceability": "danceability",
+    "acousticness": "acousticness",
+    "instrumentalness": "instrumentalness",
+    "loudness": "loudness",
+}
+ORDER = {
+    "collaborative": ("neighbors", "artist", "seed"),
+    "content-based": ("artist", "genre", "audio", "seed"),
+    "hybrid": ("neighbors", "artist", "seed", "genre", "audio"),
+    "popular": ("popular",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Taste:
+    """What is known of one user, ready for explaining.
+
+    Attributes:
+        history: (h,) int32, tracks with weight, ascending.
+        plays: (tracks,) int32, how often the user played each.
+        artist_plays: (artists,) int64.
+        genre_share: (genres,) float64, shares of the weight; NaN where no track has a genre.
+        audio_mean: (12,) float64, weighted mean of the scaled features; NaN unknown.
+        neighbor_plays: (tracks,) int64, how many of the user's similar users played each.
+        neighbors: how many similar users there are.
+    """
+
+    history: np.ndarray
+    plays: np.ndarray
+    artist_plays: np.ndarray
+    genre_share: np.ndarray
+    audio_mean: np.ndarray
+    neighbor_plays: np.ndarray
+    neighbors: int
+
+
+class Explainer:
+    """Explains lists; made once for a release, since it scales the catalogue's audio."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.audio = scaled_audio(evidence.dataset.catalog.audio)
+        genres = evidence.dataset.catalog.genres
+        self.genre_split = genres.multiply(1.0 / np.maximum(genres.sum(axis=1), 1)).tocsr()
+
+    def taste(self, user: int) -> Taste:
+        """Gathers what the reasons for one user draw on."""
+        actions, catalog = self.evidence.interactions, self.evidence.dataset.catalog
+        history, weights = sparse_row(actions.weights, user)
+        played, counts = sparse_row(actions.plays, user)
+        plays = np.zeros(actions.plays.shape[1], np.int32)
+        plays[played] = counts
+        by_artist = catalog.artist[played] >= 0
+        similar = self.evidence.neighbors[user]
+        similar = similar[similar >= 0]
+        neighbor_tracks = [sparse_row(actions.plays, int(other))[0] for other in similar]
+        return Taste(
+            history,
+            plays,
+            np.bincount(
+                catalog.artist[played][by_artist], counts[by_artist], minlength=len(catalog.artist_names)
+            ).astype(np.int64),
+            *self._genres_and_audio(history, weights),
+            np.bincount(np.concatenate([np.zeros(0, np.int64), *neighbor_tracks]), minlength=len(plays)),
+            len(similar),
+        )
+
+    def reasons(self, strategy: str, taste: Taste, tracks: np.ndarray) -> list[list[str]]:
+        """One to three reasons for each track, the strategy's own kind first."""
+        kinds = {
+            "neighbors": self._neighbors,
+            "artist": self._artist,
+            "genre": self._genre,
+            "audio": self._audio,
+            "popular": self._popular,
+        }
+        nearest, similarity = self._nearest(taste, tracks)
+        found = []
+        for position, track in enumerate(tracks):
+            texts: list[str] = []
+            for kind in ORDER[strategy]:
+                if kind == "seed":
+                    text = self._seed(taste, int(nearest[position]), float(similarity[position]))
+                else:
+                    text = kinds[kind](taste, int(track))
+                texts += [text] if text else []
+                if len(texts) == MOST_REASONS:
+                    break
+            found.append(texts or [self._popular(taste, int(track))])
+        return found
+
+    def _genres_and_audio(self, history: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shares of the genres and weighted means of the scaled audio features, NaN where nothing is known."""
+        amounts = np.zeros(len(self.evidence.dataset.catalog.genre_names))
+        for track, weight in zip(history, weights, strict=True):
+            genres, split = sparse_row(self.genre_split, int(track))
+            amounts[genres] += split * weight
+        audio = self.audio[history]
+        known = ~np.isnan(audio)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = (weights[:, None] * known).sum(axis=0)
+            mean = (weights[:, None] * np.where(known, audio, 0.0)).sum(axis=0) / total
+            return amounts / amounts.sum(), mean
+
+    def label(self, track: int) -> str:
+        """A track as a person would name it; its id where nothing better is known."""
+        catalog = self.evidence.dataset.catalog
+        name, artists = catalog.names[track], catalog.artists[track]
+        if name is None:
+            return f"track {self.evidence.dataset.tracks[track]}"
+        return f"“{name}” by {artists[0]}" if artists else f"“{name}”"
+
+    def _nearest(self, taste: Taste, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each track the closest one of the history by embedding, another than itself; -1 for none."""
+        vectors = self.evidence.embeddings.vectors
+        if not len(taste.history) or not len(tracks):
+            return np.full(len(tracks), -1), np.zeros(len(tracks))
+        similarity = vectors[tracks] @ vectors[taste.history].T
+        similarity[tracks[:, None] == taste.history[None, :]] = -np.inf
+        best = np.argmax(similarity, axis=1)
+        values = similarity[np.arange(len(tracks)), best]
+        return np.where(np.isneginf(values), -1, taste.history[best]), values
+
+    def _neighbors(self, taste: Taste, track: int) -> str | None:
+        count = int(taste.neighbor_plays[track])
+        if count == 0:
+            return None
+        verb = "plays" if count == 1 else "play"
+        return f"{count} of the {taste.neighbors} listeners closest to you {verb} it"
+
+    def _artist(self, taste: Taste, track: int) -> str | None:
+        artist = self.evidence.dataset.catalog.artist[track]
+        count = int(taste.artist_plays[artist]) if artist >= 0 else 0
+        if count < 2:
+            return None
+        name = self.evidence.dataset.catalog.artist_names[int(artist)]
+        return f"By {name}, whom you have played {count} times"
+
+    def _genre(self, taste: Taste, track: int) -> str | None:
+        genres, _ = sparse_row(self.evidence.dataset.catalog.genres, track)
+        shares = taste.genre_share[genres]
+        if not len(genres) or np.isnan(shares).any() or shares.max() < GENRE_SHARE:
+            return None
+        best = int(genres[np.argmax(shares)])
+        return f"{self.evidence.dataset.catalog.genre_names[best].capitalize()} is {shares.max():.0%} of what you play"
+
+    def _audio(self, taste: Taste, track: int) -> str | None:
+        distance = np.abs(self.audio[track] - taste.audio_mean)
+        close = [name for name in FEATURE_WORDS if distance[AUDIO_NAMES.index(name)] <= CLOSE_AUDIO]
+        if not close:
+            return None
+        close.sort(key=lambda name: distance[AUDIO_NAMES.index(name)])
+        words = " and ".join(FEATURE_WORDS[name] for name in close[:2])
+        return f"Close in {words} to what you usually play"
+
+    def _seed(self, taste: Taste, seed: int, similarity: float) -> str | None:
+        if seed < 0:
+            return None
+        times = {0: "which you marked as liked", 1: "which you played once"}
+        known = times.get(int(taste.plays[seed]), f"which you played {taste.plays[seed]} times")
+        if similarity >= CLOSE_SIMILARITY:
+            return f"Close to {self.label(seed)}, {known}"
+        return f"Of all you know, nearest to {self.label(seed)}, {known}"
+
+    def _popular(self, _taste: Taste, track: int) -> str:
+        count = int(self.evidence.listeners[track])
+        if count == 0:
+            return "Nobody has played it yet"
+        return "Played by one listener" if count == 1 else f"Played by {count:,} listeners"

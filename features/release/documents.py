@@ -1,0 +1,177 @@
+"""A release's Parquet rows as the documents that the contract describes: the border between the two spellings."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import bson
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from bson.binary import Binary, BinaryVectorDtype
+from bson.raw_bson import RawBSONDocument
+
+from features.release.manifest import Manifest
+from features.schema.ids import content_object_id, decode_id
+from features.schema.names import AUDIO_FEATURES, FEATURE_STORE, RECOMMENDATIONS
+
+ALGORITHMS = {
+    "user_profile": "weighted-profile",
+    "track_embedding": "scaled-svd+content",
+    "similarity": "exact-jaccard",
+}
+FEATURE_LIFE = timedelta(days=90)
+RECOMMENDATION_LIFE = timedelta(days=30)
+"""So long are documents served after the last good night: a week of failed ones leaves readers with theirs."""
+
+OUTPUTS = {
+    "user_profile": FEATURE_STORE,
+    "track_embedding": FEATURE_STORE,
+    "similarity": FEATURE_STORE,
+    "recommendations": RECOMMENDATIONS,
+}
+
+
+def feature_id(release: str, feature_type: str, entity: str) -> bson.ObjectId:
+    """The `_id` of a feature document; `entity` is a track id or an encoded user id."""
+    return content_object_id(release, feature_type, entity)
+
+
+def recommendation_id(release: str, user: str, strategy: str) -> bson.ObjectId:
+    """The `_id` of a recommendation document; `user` is an encoded id."""
+    return content_object_id(release, "recommendations", user, strategy)
+
+
+@dataclass(frozen=True)
+class ReleaseDocuments:
+    """The documents of one built release, a chunk at a time."""
+
+    folder: Path
+    manifest: Manifest
+    vectors: str = "double"
+    """"double" for arrays, "float32" for BSON Binary vectors."""
+
+    def chunks(self, output: str) -> int:
+        """How many chunks an output has; a chunk is a row group of its Parquet file."""
+        return int(pq.ParquetFile(self.folder / f"{output}.parquet").num_row_groups)
+
+    def chunk(self, output: str, number: int) -> list[RawBSONDocument]:
+        """The encoded documents of one chunk, in order; the same bytes every time."""
+        table = pq.ParquetFile(self.folder / f"{output}.parquet").read_row_group(number)
+        make = self._recommendations if output == "recommendations" else self._features
+        return [RawBSONDocument(bson.encode(document)) for document in make(output, table)]
+
+    def _features(self, output: str, table: pa.Table) -> Iterator[dict[str, Any]]:
+        for row in table.to_pylist():
+            entity = row["track_id"] if output == "track_embedding" else row["user_id"]
+            owner = {"trackId": entity} if output == "track_embedding" else {"userId": decode_id(entity)}
+            algorithm = ALGORITHMS[output]
+            yield {
+                "_id": feature_id(self.manifest.id, output, entity),
+                **owner,
+                "featureType": output,
+                "features": {
+                    **self._vector(output, row),
+                    "algorithm": algorithm,
+                    "version": self.manifest.id,
+                },
+                "metadata": {
+                    "confidence": row["confidence"],
+                    "lastTrained": self.manifest.built_at,
+                    "trainingData": {
+                        "trackCount": row["track_count"],
+                        "historyDays": row["history_days"],
+                        "algorithm": algorithm,
+                    },
+                },
+                "computedAt": self.manifest.built_at,
+                "expiresAt": self._expiry(FEATURE_LIFE),
+            }
+
+    def _vector(self, output: str, row: dict[str, Any]) -> dict[str, Any]:
+        if output == "similarity":
+            neighbors = [
+                {
+                    "userId": decode_id(entry["user_id"]),
+                    "commonTracks": entry["common_tracks"],
+                    "jaccard": entry["jaccard"],
+                    "score": entry["jaccard"],
+                }
+                for entry in row["neighbors"]
+            ]
+            vector = [entry["score"] for entry in neighbors]
+            return {**self._encoded(vector), "neighbors": neighbors}
+        return self._encoded(row["vector"])
+
+    def _encoded(self, vector: list[float]) -> dict[str, Any]:
+        stored: Any = vector
+        if self.vectors == "float32":
+            stored = Binary.from_vector(np.asarray(vector, np.float32).tolist(), BinaryVectorDtype.FLOAT32)
+        return {"vector": stored, "dimensions": len(vector)}
+
+    def _recommendations(self, _output: str, table: pa.Table) -> Iterator[dict[str, Any]]:
+        for row in table.to_pylist():
+            ranked = zip(row["track_ids"], row["scores"], row["reasons"], strict=True)
+            yield {
+                "_id": recommendation_id(self.manifest.id, row["user_id"], row["strategy"]),
+                "userId": decode_id(row["user_id"]),
+                "sessionId": None,
+                "release": self.manifest.id,
+                "strategy": row["strategy"],
+                "candidates": [
+                    {
+                        "trackId": track,
+                        "score": score,
+                        "rank": rank,
+                        "reasons": reasons,
+                        "metadata": self._metadata[track],
+                    }
+                    for rank, (track, score, reasons) in enumerate(ranked, start=1)
+                ],
+                "context": {"seeds": row["seeds"], "filters": {}},
+                "performance": {
+                    "generationTime": row["generation_ms"],
+                    "candidateCount": len(row["track_ids"]),
+                    "strategy": row["strategy"],
+                    "confidence": row["confidence"],
+                },
+                "feedback": {
+                    "tracksPlayed": [],
+                    "tracksLiked": [],
+                    "tracksSkipped": [],
+                    "overallRating": None,
+                },
+                "createdAt": self.manifest.built_at,
+                "expiresAt": self._expiry(RECOMMENDATION_LIFE),
+            }
+
+    def _expiry(self, life: timedelta) -> datetime:
+        return self.manifest.built_at + life
+
+    @cached_property
+    def _metadata(self) -> dict[str, RawBSONDocument]:
+        """Each track's metadata, encoded once and copied into every list it stands in."""
+        rows = pq.read_table(self.folder / "tracks.parquet").to_pylist()
+        return {row["track_id"]: RawBSONDocument(bson.encode(_track_metadata(row))) for row in rows}
+
+
+def _track_metadata(row: dict[str, Any]) -> dict[str, Any]:
+    audio = {
+        feature.field: row[feature.name]
+        for feature in AUDIO_FEATURES
+        if row[feature.name] is not None and not math.isnan(row[feature.name])
+    }
+    # whole numbers are whole in the database too: the validator wants a mode of 0 or 1, a reader a key of 7
+    for field in ("key", "mode", "timeSignature"):
+        if field in audio:
+            audio[field] = int(audio[field])
+    return {
+        "artist": ", ".join(row["artists"]) if row["artists"] else None,
+        "trackName": row["name"],
+        "genres": row["genres"],
+        "audioFeatures": audio,
+    }

@@ -1,0 +1,226 @@
+"""The `releases` collection: one document a release, the lease of the one run that may write, the live pointer.
+
+A run takes the lease and with it a token one higher than the last. Every write it makes here carries the token
+and fails once a newer run has written: a run that was asleep while its lease ran out can't undo its successor.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo import WriteConcern
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from features.database import Document, translated_errors
+from features.errors import BusyError, NotFoundError
+from features.release.manifest import Manifest
+from features.schema.names import RELEASES
+
+LIVE, LEASE = "live", "lease"
+LEASE_LIFE = timedelta(seconds=60)
+"""How long a lease outlives its holder's last heartbeat; three heartbeats fit in."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Which release readers follow, and the one before it."""
+
+    release: str
+    previous: str | None
+    changed_at: datetime
+
+
+def releases(database: Database[Document]) -> Collection[Document]:
+    """The collection, written so that a majority has every acknowledged change."""
+    return database.get_collection(RELEASES, write_concern=WriteConcern("majority"))
+
+
+def read_pointer(database: Database[Document]) -> Pointer | None:
+    """The live pointer; None before the first release."""
+    with translated_errors():
+        found = releases(database).find_one({"_id": LIVE})
+    if found is None or found["release"] is None:
+        return None
+    return Pointer(found["release"], found["previous"], found["changedAt"])
+
+
+@contextmanager
+def hold_lease(database: Database[Document]) -> Iterator[int]:
+    """Holds the lease for the block, renewing it from a thread, and yields the fencing token.
+
+    A lease whose holder was a process of this host that is gone is taken over at once; any other is waited out
+    by trying again later.
+
+    Raises:
+        BusyError: another run holds it; names the holder and when the lease would end.
+    """
+    collection = releases(database)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    token = _take_lease(collection, owner)
+    done = threading.Event()
+    beat = threading.Thread(target=_renew, args=(collection, token, done), daemon=True, name="lease")
+    beat.start()
+    try:
+        yield token
+    finally:
+        done.set()
+        beat.join()
+        with translated_errors():
+            collection.update_one({"_id": LEASE, "token": token}, {"$set": {"owner": None, "expiresAt": _now()}})
+
+
+def _take_lease(collection: Collection[Document], owner: str) -> int:
+    with translated_errors():
+        found = collection.find_one({"_id": LEASE})
+        if found is None:
+            found = {"_id": LEASE, "owner": None, "token": 0, "expiresAt": _now()}
+            try:
+                collection.insert_one(found)
+            except DuplicateKeyError:
+                found = collection.find_one({"_id": LEASE}) or found
+        if found["owner"] is not None and found["expiresAt"] > _now() and not _is_gone(found["owner"]):
+            raise BusyError(_busy(found))
+        token = int(found["token"]) + 1
+        taken = collection.update_one(
+            {"_id": LEASE, "token": found["token"], "owner": found["owner"]},
+            {"$set": {"owner": owner, "token": token, "expiresAt": _now() + LEASE_LIFE}},
+        )
+        if taken.matched_count != 1:
+            raise BusyError("another run took the lease at the same moment; it is building the release now")
+        # From here on a run with an older token can't move the pointer.
+        collection.update_one({"_id": LIVE}, {"$max": {"token": token}})
+        return token
+
+
+def _busy(lease: Mapping[str, Any]) -> str:
+    host, pid, _ = lease["owner"].split(":")
+    return (
+        f"another run holds the lease (process {pid} on {host}, until {lease['expiresAt']:%H:%M:%S} UTC unless "
+        "renewed); wait for it to end"
+    )
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether the holder was a process of this host that does not exist any more."""
+    host, pid, _ = owner.split(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _renew(collection: Collection[Document], token: int, done: threading.Event) -> None:
+    while not done.wait(LEASE_LIFE.total_seconds() / 4):
+        try:
+            collection.update_one({"_id": LEASE, "token": token}, {"$set": {"expiresAt": _now() + LEASE_LIFE}})
+        except PyMongoError:
+            continue  # the next beat tries again; writes are guarded by the token, not by this thread
+
+
+def record(database: Database[Document], manifest: Manifest, token: int, state: str) -> Document:
+    """Writes a release's document in `state` and returns it; the ledger of an earlier, interrupted run is kept.
+
+    Raises:
+        BusyError: a newer run has written to it.
+    """
+    document = {
+        "state": state,
+        "token": token,
+        "asOf": manifest.as_of,
+        "knownAt": manifest.known_at,
+        "builtAt": manifest.built_at,
+        "parameters": manifest.parameters,
+        "codeVersion": manifest.code,
+        "snapshot": manifest.snapshot,
+        "dimensions": manifest.dimensions,
+        "counts": manifest.counts,
+        "checks": manifest.checks,
+        "timings": manifest.timings,
+    }
+    with translated_errors():
+        collection = releases(database)
+        try:
+            collection.update_one(
+                {"_id": manifest.id, "token": {"$lte": token}},
+                {"$set": document, "$setOnInsert": {"ledger": {}}},
+                upsert=True,
+            )
+        except DuplicateKeyError:
+            raise BusyError(f"a newer run has taken over release {manifest.id}") from None
+        return collection.find_one({"_id": manifest.id}) or {}
+
+
+def update(database: Database[Document], release: str, token: int, change: Mapping[str, Any]) -> None:
+    """Applies an update to a release's document under the token.
+
+    Raises:
+        BusyError: a newer run has written to it.
+    """
+    with translated_errors():
+        result = releases(database).update_one({"_id": release, "token": {"$lte": token}}, change)
+    if result.matched_count != 1:
+        raise BusyError(f"a newer run has taken over release {release}; this one ends here")
+
+
+def move_pointer(database: Database[Document], to: str, expected: Pointer | None, token: int) -> Pointer:
+    """Points readers at a release, in one write, if the pointer is still what it was seen to be.
+
+    Raises:
+        BusyError: another run has moved it, or a newer one holds the lease.
+    """
+    previous = expected.release if expected else None
+    now = _now()
+    pointer = {"release": to, "previous": previous, "token": token, "changedAt": now}
+    collection = releases(database)
+    with translated_errors():
+        if expected is None:
+            try:
+                collection.insert_one({"_id": LIVE, **pointer})
+            except DuplicateKeyError:
+                raise BusyError("another run has published a release meanwhile; this one is not switched to") from None
+        else:
+            moved = collection.update_one(
+                {"_id": LIVE, "release": expected.release, "token": {"$lte": token}}, {"$set": pointer}
+            )
+            if moved.matched_count != 1:
+                raise BusyError("a newer run has moved the live pointer; this one is not switched to")
+    return Pointer(to, previous, now)
+
+
+def all_releases(database: Database[Document]) -> list[Document]:
+    """The documents of all releases, newest built first."""
+    with translated_errors():
+        found = releases(database).find({"state": {"$exists": True}}, {"ledger": 0}).sort("builtAt", -1)
+        return list(found)
+
+
+def find_release(database: Database[Document], release: str) -> Document:
+    """One release's document.
+
+    Raises:
+        NotFoundError: there is none of that id; says which there are.
+    """
+    with translated_errors():
+        found = releases(database).find_one({"_id": release, "state": {"$exists": True}})
+    if found is None:
+        known = ", ".join(str(document["_id"]) for document in all_releases(database)[:5]) or "none yet"
+        raise NotFoundError(f"there is no release {release}; the newest are: {known}")
+    return found
+
+
+def _now() -> datetime:
+    """To the millisecond, as the database keeps it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -1,0 +1,111 @@
+"""What a release is: its id, and the manifest that stands beside its Parquet files."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import features
+from features.errors import NotFoundError, StorageError
+from features.parameters import NightlyParameters
+
+FORMAT = 1
+CODE_THAT_COUNTS = ("compute", "recommend", "snapshot", "release/build.py", "release/documents.py")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A release as built. What was measured (`built_at`, `timings`) does not enter the id."""
+
+    id: str
+    as_of: datetime
+    known_at: datetime
+    built_at: datetime
+    parameters: dict[str, Any]
+    snapshot: str
+    code: str
+    dimensions: list[str]
+    counts: dict[str, int]
+    inputs: dict[str, Any]
+    checks: list[dict[str, Any]]
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check of the gate held."""
+        return all(check["passed"] for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """With dates as ISO text."""
+        dates = {name: getattr(self, name).isoformat() for name in ("as_of", "known_at", "built_at")}
+        return {"format": FORMAT} | asdict(self) | dates
+
+
+def release_id(as_of: datetime, parameters: NightlyParameters, snapshot: str) -> str:
+    """The as-of date and a short hash of parameters, snapshot and code: `2026-11-22-7f3c9a`.
+
+    The date is that of the last moment included: as of midnight is named after the day that ended.
+    """
+    content = {
+        "as_of": as_of.astimezone(UTC).isoformat(),
+        "parameters": parameters.model_dump(mode="json"),
+        "snapshot": snapshot,
+        "code": code_version(),
+    }
+    text = json.dumps(content, sort_keys=True)
+    last_moment = as_of.astimezone(UTC) - timedelta(milliseconds=1)
+    return f"{last_moment:%Y-%m-%d}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
+
+
+@cache
+def code_version() -> str:
+    """The package's version and a hash of the source that shapes a release, such as `0.1.0+5d1c0a`.
+
+    A change of a formula is a new release even while the version number is the same.
+    """
+    root = Path(features.__file__).parent
+    digest = hashlib.blake2b(digest_size=3)
+    for part in CODE_THAT_COUNTS:
+        path = root / part
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return f"{features.__version__}+{digest.hexdigest()}"
+
+
+def release_folder(home: Path, release: str) -> Path:
+    """Where a release's Parquet files and manifest are."""
+    return home / "releases" / release
+
+
+def read_manifest(home: Path, release: str) -> Manifest:
+    """The manifest of a release on disk.
+
+    Raises:
+        NotFoundError: it is not on this disk.
+        StorageError: it can't be read.
+    """
+    path = release_folder(home, release) / "manifest.json"
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"release {release} is not under {home / 'releases'}; see `echotune releases list`"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} can't be read ({error}); remove the folder and build it again") from None
+
+
+def from_json(value: Mapping[str, Any]) -> Manifest:
+    """The reverse of `to_json`."""
+    fields = {name: content for name, content in value.items() if name != "format"}
+    dates = {name: datetime.fromisoformat(fields[name]) for name in ("as_of", "known_at", "built_at")}
+    return Manifest(**(fields | dates))
+
+
+def releases_on_disk(home: Path) -> list[str]:
+    """Ids of the releases under `home`, oldest id first; folders that are not whole are not there."""
+    return sorted(path.parent.name for path in (home / "releases").glob("[!.]*/manifest.json"))

@@ -1,0 +1,224 @@
+"""Upload, verify, switch, roll back: from Parquet files to what readers follow, and back."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+from features.database import DUPLICATE_KEY, Document, split_documents, translated_errors
+from features.errors import DatabaseError, NotFoundError
+from features.progress import Progress, silent
+from features.release.documents import OUTPUTS, ReleaseDocuments
+from features.release.ledger import (
+    Pointer,
+    all_releases,
+    find_release,
+    move_pointer,
+    read_pointer,
+    record,
+    update,
+)
+from features.release.manifest import Manifest, release_folder
+from features.schema.names import FEATURE_STORE, RECOMMENDATIONS, STRATEGIES
+
+KEPT_RELEASES = 3
+
+
+def upload(
+    database: Database[Document],
+    home: Path,
+    manifest: Manifest,
+    token: int,
+    vectors: str = "double",
+    progress: Progress = silent,
+) -> dict[str, str]:
+    """Writes a release's documents chunk by chunk, going on where an earlier run stopped.
+
+    Returns:
+        For each output the digest of its documents as they were sent, for `verify`.
+
+    Raises:
+        DatabaseError: the database refuses a document or is lost; what was written is in the ledger.
+        BusyError: a newer run has taken over.
+    """
+    documents = ReleaseDocuments(release_folder(home, manifest.id), manifest, vectors)
+    found = find_release_or_none(database, manifest.id)
+    if found and found["builtAt"] != manifest.built_at:
+        # built again since, after its folder was lost: what an earlier build wrote has other dates
+        withdraw(database, found)
+        update(database, manifest.id, token, {"$set": {"ledger": {}}})
+    ledger = record(database, manifest, token, "uploading").get("ledger", {})
+    digests = {}
+    for output, collection in OUTPUTS.items():
+        chunks = documents.chunks(output)
+        total = 0
+        for number in range(chunks):
+            noted = ledger.get(output, {}).get(str(number))
+            if noted is None:
+                chunk = documents.chunk(output, number)
+                _insert(database, collection, chunk)
+                noted = f"{_digest(bytes(document.raw) for document in chunk):016x}"
+                update(database, manifest.id, token, {"$set": {f"ledger.{output}.{number}": noted}})
+            total += int(noted, 16)
+            progress(f"writing {output}", number + 1, chunks)
+        digests[output] = f"{total % (1 << 64):016x}"
+    return digests
+
+
+def verify(
+    database: Database[Document], manifest: Manifest, digests: dict[str, str], progress: Progress = silent
+) -> None:
+    """Reads a release back and compares counts and digests with what was built.
+
+    Raises:
+        DatabaseError: something is missing, too much or other than it was sent; the pointer stays where it is.
+    """
+    for output, digest in digests.items():
+        collection, query = _of_release(output, manifest.id, manifest.built_at)
+        count, total = 0, 0
+        with translated_errors():
+            for batch in database[collection].find_raw_batches(query):
+                found = split_documents(batch)
+                count += len(found)
+                total += _digest(found)
+                progress(f"verifying {output}", count, manifest.counts[output])
+        stored = f"{total % (1 << 64):016x}"
+        if count != manifest.counts[output] or stored != digest:
+            raise DatabaseError(
+                f"release {manifest.id} is not whole in {collection}: {count:,} {output} documents of "
+                f"{manifest.counts[output]:,}, digest {stored} for {digest}; readers keep the live release, "
+                "run the job again"
+            )
+
+
+def switch(database: Database[Document], manifest: Manifest, token: int) -> Pointer:
+    """Points readers at an uploaded and verified release, then retires what it replaces.
+
+    Raises:
+        BusyError: a newer run has taken over or moved the pointer.
+    """
+    before = read_pointer(database)
+    done = before is not None and before.release == manifest.id
+    pointer = before if done else move_pointer(database, manifest.id, before, token)
+    assert pointer is not None
+    update(database, manifest.id, token, {"$set": {"state": "live"}})
+    if pointer.previous:
+        update(database, pointer.previous, token, {"$set": {"state": "retired"}})
+    expire_old(database, pointer, token)
+    return pointer
+
+
+def rollback(database: Database[Document], token: int) -> tuple[str, str]:
+    """Points readers at the release before the live one, in one write, then removes the withdrawn documents.
+
+    Returns:
+        The release withdrawn and the one now live.
+
+    Raises:
+        NotFoundError: there is no release to go back to.
+        BusyError: a newer run has moved the pointer.
+    """
+    live = read_pointer(database)
+    if live is None:
+        raise NotFoundError("nothing is live yet; run `echotune nightly` first")
+    target = live.previous
+    if target is None or not _is_whole(database, target):
+        raise NotFoundError(f"there is no release before {live.release} to go back to")
+    move_pointer(database, target, live, token)
+    older = _newest_before(database, find_release(database, target))
+    with translated_errors():
+        # the pointer's own `previous` names the withdrawn release; going back twice must go further back
+        database["releases"].update_one({"_id": "live", "token": token}, {"$set": {"previous": older}})
+    update(database, target, token, {"$set": {"state": "live"}})
+    withdrawn = find_release(database, live.release)
+    withdraw(database, withdrawn)
+    update(database, live.release, token, {"$set": {"state": "retired", "ledger": {}}})
+    return live.release, target
+
+
+def withdraw(database: Database[Document], release: Document) -> int:
+    """Removes a release's documents, so that clients who don't know the pointer don't meet them; returns how many."""
+    removed = 0
+    with translated_errors():
+        for output in OUTPUTS:
+            collection, query = _of_release(output, release["_id"], release["builtAt"])
+            removed += database[collection].delete_many(query).deleted_count
+    return removed
+
+
+def expire_old(database: Database[Document], pointer: Pointer, token: int) -> list[str]:
+    """Lets the documents of all but the newest three releases expire now; never the live one or its previous."""
+    kept = {pointer.release, pointer.previous}
+    expired = []
+    whole = [entry for entry in all_releases(database) if entry["state"] in {"live", "retired"}]
+    for entry in whole[KEPT_RELEASES:]:
+        if entry["_id"] in kept or entry.get("expired"):
+            continue
+        now = datetime.now(UTC)
+        with translated_errors():
+            for output in OUTPUTS:
+                collection, query = _of_release(output, entry["_id"], entry["builtAt"])
+                database[collection].update_many(query, {"$set": {"expiresAt": now}})
+        update(database, entry["_id"], token, {"$set": {"expired": True}})
+        expired.append(str(entry["_id"]))
+    return expired
+
+
+def find_release_or_none(database: Database[Document], release: str) -> Document | None:
+    """One release's document, or None."""
+    try:
+        return find_release(database, release)
+    except NotFoundError:
+        return None
+
+
+def _is_whole(database: Database[Document], release: str) -> bool:
+    found = find_release_or_none(database, release)
+    if found is None or found.get("expired"):
+        return False
+    with translated_errors():
+        for output in OUTPUTS:
+            collection, query = _of_release(output, release, found["builtAt"])
+            if database[collection].count_documents(query) != found["counts"][output]:
+                return False
+    return True
+
+
+def _newest_before(database: Database[Document], release: Document) -> str | None:
+    """The newest retired release built before this one whose documents are still all there."""
+    for entry in all_releases(database):
+        older = entry["builtAt"] < release["builtAt"] and entry["state"] == "retired"
+        if older and _is_whole(database, entry["_id"]):
+            return str(entry["_id"])
+    return None
+
+
+def _of_release(output: str, release: str, built_at: datetime) -> tuple[str, dict[str, Any]]:
+    """Where an output's documents are, and a query for them that an index serves."""
+    if output == "recommendations":
+        by_index = {"strategy": {"$in": list(STRATEGIES)}, "createdAt": built_at}
+        return RECOMMENDATIONS, {**by_index, "release": release}
+    return FEATURE_STORE, {"featureType": output, "features.version": release}
+
+
+def _insert(database: Database[Document], collection: str, chunk: list[RawBSONDocument]) -> None:
+    """Inserts what is not there yet. A document with the same `_id` is the same document: it is left."""
+    with translated_errors():
+        try:
+            database[collection].insert_many(chunk, ordered=False)
+        except BulkWriteError as error:
+            others = [e for e in error.details["writeErrors"] if e["code"] != DUPLICATE_KEY]
+            if others:
+                raise DatabaseError(
+                    f"the database refused {len(others):,} documents of {collection}, first: "
+                    f"{str(others[0]['errmsg'])[:150]}; run `echotune schema plan` to see what differs"
+                ) from None
+
+
+def _digest(documents: Iterable[bytes]) -> int:
+    return sum(int.from_bytes(blake2b(document, digest_size=8).digest()) for document in documents)

@@ -1,0 +1,278 @@
+"""FeatureStore: what the live release says, for applications, notebooks and the command line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from bson import ObjectId
+from bson.binary import Binary
+from pymongo.database import Database
+
+from features.compute.topk import top_k
+from features.database import Document, open_database, translated_errors
+from features.errors import NotFoundError
+from features.release.documents import feature_id, recommendation_id
+from features.release.ledger import find_release, read_pointer
+from features.schema.ids import decode_id, encode_id
+from features.schema.names import FEATURE_STORE, FEATURE_TYPES, RECOMMENDATIONS, STRATEGIES, TRACKS
+from features.settings import Settings, get_settings
+
+UserId = str | ObjectId
+IN_LIST = 500
+
+
+class FeatureStore:
+    """One release, pinned when the store is made: everything it returns is of that version.
+
+    Example::
+
+        with open_feature_store() as store:
+            store.profile("listener-0001")["energy_mean"]
+            store.recommendations("listener-0001", "hybrid", k=5)
+
+    Args:
+        database: from `features.database.open_database`.
+        release: an id to pin; the live release by default.
+
+    Raises:
+        NotFoundError: nothing is live yet, or there is no such release.
+    """
+
+    def __init__(self, database: Database[Document], release: str | None = None) -> None:
+        self._database = database
+        if release is None:
+            pointer = read_pointer(database)
+            if pointer is None:
+                raise NotFoundError("no release is live yet; run `echotune nightly` first")
+            release = pointer.release
+        self._document = find_release(database, release)
+        self.release = release
+
+    def __repr__(self) -> str:
+        counts = self._document["counts"]
+        return f"FeatureStore({self.release}, {counts['user_profile']:,} profiles, {counts['tracks']:,} tracks)"
+
+    @property
+    def dimensions(self) -> list[str]:
+        """Names of a profile's dimensions, in the order of its vector."""
+        return list(self._document["dimensions"])
+
+    @property
+    def info(self) -> Document:
+        """The release's own document: parameters, counts, checks, timings."""
+        return dict(self._document)
+
+    def profile(self, user: UserId) -> dict[str, float]:
+        """A user's profile by dimension name; NaN where it is undefined.
+
+        Raises:
+            NotFoundError: the release has no profile of the user.
+        """
+        document = self._feature("user_profile", user)
+        return dict(zip(self.dimensions, decode_vector(document["features"]["vector"]).tolist(), strict=True))
+
+    def profile_confidence(self, user: UserId) -> float:
+        """How sure the profile is, 0 to 1."""
+        return float(self._feature("user_profile", user)["metadata"]["confidence"])
+
+    def similar_users(self, user: UserId, k: int = 10) -> list[dict[str, Any]]:
+        """A user's most similar users, best first: `user_id`, `common_tracks`, `jaccard`, `score`.
+
+        Raises:
+            NotFoundError: the release knows nothing of the user.
+        """
+        neighbors = self._feature("similarity", user)["features"]["neighbors"]
+        return [
+            {
+                "user_id": entry["userId"],
+                "common_tracks": entry["commonTracks"],
+                "jaccard": entry["jaccard"],
+                "score": entry["score"],
+            }
+            for entry in neighbors[:k]
+        ]
+
+    def recommendations(self, user: UserId, strategy: str | None = None, k: int = 10) -> dict[str, Any]:
+        """A user's list: `strategy`, `confidence`, `seeds` and `candidates`, best first.
+
+        Without a strategy the best there is: hybrid, collaborative, content-based, popular.
+
+        Raises:
+            NotFoundError: the release has no such list for the user.
+        """
+        order = [strategy] if strategy else ["hybrid", "collaborative", "content-based", "popular"]
+        for name in order:
+            for candidate in _candidates(user):
+                found = self._find(RECOMMENDATIONS, recommendation_id(self.release, encode_id(candidate), name))
+                if found is not None:
+                    return _recommendation(found, k)
+        if strategy is not None and strategy not in STRATEGIES:
+            raise NotFoundError(f"unknown strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
+        which = f"{strategy} recommendations" if strategy else "recommendations"
+        raise NotFoundError(f"release {self.release} has no {which} for user {user}")
+
+    def embedding(self, track: str) -> np.ndarray:
+        """(dimensions,) float64: a track's embedding, of unit length.
+
+        Raises:
+            NotFoundError: the release does not know the track.
+        """
+        found = self._find(FEATURE_STORE, feature_id(self.release, "track_embedding", track))
+        if found is None:
+            raise NotFoundError(f"release {self.release} does not know track {track}")
+        return decode_vector(found["features"]["vector"])
+
+    def similar_tracks(self, track: str, k: int = 10) -> list[dict[str, Any]]:
+        """The tracks closest to one by cosine, best first: `track_id`, `similarity`; exact, over all tracks."""
+        target = self.embedding(track)
+        ids, matrix = self._embeddings
+        scores = matrix @ target
+        scores[ids.index(track)] = -np.inf
+        best = top_k(scores[None, :], k)[0]
+        return [{"track_id": ids[row], "similarity": float(scores[row])} for row in best if row >= 0]
+
+    def table(self, feature_type: str) -> pa.Table:
+        """All of one type as Arrow; `.to_pandas()` makes a frame of it.
+
+        "user_profile" has a column a dimension; "track_embedding" a column `vector`; "similarity" a row a pair;
+        "recommendations" a row a candidate. User ids of type ObjectId are written `oid:<hex>`.
+
+        Raises:
+            NotFoundError: there is no such type.
+        """
+        if feature_type == "track_embedding":
+            ids, matrix = self._embeddings
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+            return pa.table({"track_id": ids, "vector": vectors})
+        if feature_type == "user_profile":
+            rows = list(self._all(feature_type, {"userId": 1, "features.vector": 1, "metadata.confidence": 1}))
+            matrix = np.array([decode_vector(row["features"]["vector"]) for row in rows])
+            matrix = matrix.reshape(len(rows), len(self.dimensions))
+            columns = {name: matrix[:, position] for position, name in enumerate(self.dimensions)}
+            users = [encode_id(row["userId"]) for row in rows]
+            return pa.table({"user_id": users, **columns, "confidence": [r["metadata"]["confidence"] for r in rows]})
+        if feature_type == "similarity":
+            return pa.Table.from_pylist(
+                [
+                    {
+                        "user_id": encode_id(row["userId"]),
+                        "neighbor_id": encode_id(entry["userId"]),
+                        "common_tracks": entry["commonTracks"],
+                        "jaccard": entry["jaccard"],
+                    }
+                    for row in self._all(feature_type, {"userId": 1, "features.neighbors": 1})
+                    for entry in row["features"]["neighbors"]
+                ]
+            )
+        if feature_type == "recommendations":
+            return pa.Table.from_pylist(list(self._all_candidates()))
+        known = ", ".join((*FEATURE_TYPES, "recommendations"))
+        raise NotFoundError(f"unknown feature type {feature_type!r}; there are {known}")
+
+    def track_labels(self, tracks: list[str]) -> dict[str, str]:
+        """Labels such as "Name by Artist" for each track that has a name, the id for the others."""
+        labels = {track: track for track in tracks}
+        with translated_errors():
+            for start in range(0, len(tracks), IN_LIST):
+                query = {"spotifyId": {"$in": tracks[start : start + IN_LIST]}}
+                for row in self._database[TRACKS].find(query, {"spotifyId": 1, "name": 1, "artists.name": 1}):
+                    artists = ", ".join(a["name"] for a in row.get("artists") or [] if a.get("name"))
+                    if row.get("name"):
+                        labels[row["spotifyId"]] = f"{row['name']} by {artists}" if artists else row["name"]
+        return labels
+
+    @cached_property
+    def _embeddings(self) -> tuple[list[str], np.ndarray]:
+        """Ids and (tracks, dimensions) float64, read once."""
+        rows = list(self._all("track_embedding", {"trackId": 1, "features.vector": 1}))
+        rows.sort(key=lambda row: str(row["trackId"]))
+        return [row["trackId"] for row in rows], np.array([decode_vector(r["features"]["vector"]) for r in rows])
+
+    def _all(self, feature_type: str, projection: dict[str, int]) -> Iterator[Document]:
+        query = {"featureType": feature_type, "features.version": self.release}
+        with translated_errors():
+            yield from self._database[FEATURE_STORE].find(
+                {**query, "expiresAt": {"$gt": datetime.now(UTC)}}, projection
+            )
+
+    def _all_candidates(self) -> Iterator[dict[str, Any]]:
+        query = {
+            "strategy": {"$in": list(STRATEGIES)},
+            "createdAt": self._document["builtAt"],
+            "release": self.release,
+            "expiresAt": {"$gt": datetime.now(UTC)},
+        }
+        with translated_errors():
+            for row in self._database[RECOMMENDATIONS].find(query):
+                for entry in row["candidates"]:
+                    yield {
+                        "user_id": encode_id(row["userId"]),
+                        "strategy": row["strategy"],
+                        "rank": entry["rank"],
+                        "track_id": entry["trackId"],
+                        "score": entry["score"],
+                        "reasons": entry["reasons"],
+                    }
+
+    def _feature(self, feature_type: str, user: UserId) -> Document:
+        for candidate in _candidates(user):
+            found = self._find(FEATURE_STORE, feature_id(self.release, feature_type, encode_id(candidate)))
+            if found is not None:
+                return found
+        raise NotFoundError(f"release {self.release} has no {feature_type} of user {user}")
+
+    def _find(self, collection: str, document_id: ObjectId) -> Document | None:
+        with translated_errors():
+            return self._database[collection].find_one({"_id": document_id, "expiresAt": {"$gt": datetime.now(UTC)}})
+
+
+@contextmanager
+def open_feature_store(release: str | None = None, settings: Settings | None = None) -> Iterator[FeatureStore]:
+    """A feature store on the database that the environment names, open for the block.
+
+    Raises:
+        DatabaseError: it can't be reached.
+        NotFoundError: nothing is live yet, or there is no such release.
+    """
+    with open_database(settings or get_settings()) as database:
+        yield FeatureStore(database, release)
+
+
+def decode_vector(stored: Any) -> np.ndarray:
+    """(dimensions,) float64 from either way a vector is stored: an array, or a BSON Binary float32 vector."""
+    if isinstance(stored, Binary):
+        return np.asarray(stored.as_vector().data, np.float64)
+    return np.asarray(stored, np.float64)
+
+
+def _candidates(user: UserId) -> list[UserId]:
+    """The ids that a user may have meant: as given, else, for 24 hexadecimal digits, the ObjectId."""
+    if isinstance(user, ObjectId):
+        return [user]
+    first = decode_id(user)
+    also = [ObjectId(user)] if first == user and ObjectId.is_valid(user) else []
+    return [first, *also]
+
+
+def _recommendation(document: Document, k: int) -> dict[str, Any]:
+    return {
+        "user_id": document["userId"],
+        "strategy": document["strategy"],
+        "confidence": document["performance"]["confidence"],
+        "seeds": document["context"]["seeds"],
+        "candidates": [
+            {
+                "rank": entry["rank"],
+                "track_id": entry["trackId"],
+                "track_name": entry["metadata"]["trackName"],
+                "artist": entry["metadata"]["artist"],
+                "score": entry["score"],
+                "reasons": entry["reasons"],
+            }
+            for entry in document["candidates"][:k]
+        ],
+    }

@@ -1,0 +1,46 @@
+"""Settings from the environment and `.env`; passwords never leave their SecretStr but to open a connection."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from features.errors import InputError
+
+
+class Settings(BaseSettings):
+    """What the environment says. Names are the variables' own, in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    mongodb_uri: SecretStr | None = None
+    """Where the database is; unset means the built-in one under `echotune_home`."""
+    mongodb_database: str = Field(default="echotune_ai", min_length=1, max_length=63)
+    echotune_home: Path = Path("data")
+    """Snapshots, releases and the built-in database live here."""
+    echotune_vectors: Literal["double", "float32"] = "double"
+    """How `features.vector` is stored: an array of doubles, or BSON Binary float32 (subtype 9)."""
+
+    @property
+    def uses_embedded_database(self) -> bool:
+        """True when no `MONGODB_URI` is set."""
+        return self.mongodb_uri is None or not self.mongodb_uri.get_secret_value().strip()
+
+
+@cache
+def get_settings() -> Settings:
+    """The process's settings, read once.
+
+    Raises:
+        InputError: a variable has a value that can't be used; names the variable, not its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise InputError(
+            f"environment variable {name}: {first['msg']}; correct it in the environment or in .env"
+        ) from None

@@ -1,0 +1,153 @@
+"""Which rows can be used: each rule is a column of booleans and a reason, the first broken one is named."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.schema.names import AUDIO_FEATURES, MAX_ID_BYTES, MAX_PLAY_MS, SIGNALS
+from features.snapshot.read import SET_ASIDE_SCHEMA
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""A play this far after the moment of reading is another machine's clock, one further on is a fault."""
+
+Fault = tuple[str, pa.ChunkedArray]
+
+
+def split(rows: pa.Table, table: str, bound: datetime) -> tuple[pa.Table, pa.Table]:
+    """Rows that can be used, in our columns, and those set aside with their first fault.
+
+    Args:
+        rows: a batch in its source's raw schema.
+        table: "plays", "feedback", "tracks", "users" or "settings".
+        bound: when the snapshot is taken, aware.
+
+    Returns:
+        The good rows (n, columns of the snapshot's table) and the bad ones (m, document_id and reason);
+        n + m is the number of rows.
+    """
+    reason = pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
+    for text, broken in FAULTS[table](rows, bound):
+        surely = pc.fill_null(broken, fill_value=False)
+        if pc.any(surely).as_py():
+            reason = pc.if_else(pc.and_(surely, pc.is_null(reason)), text, reason)
+    good = pc.is_null(reason)
+    bad = pa.table([rows["document_id"], reason], schema=SET_ASIDE_SCHEMA).filter(pc.invert(good))
+    return SHAPES[table](rows.filter(good)), bad
+
+
+def _id_faults(rows: pa.Table, *columns: str) -> Iterator[Fault]:
+    for column in columns:
+        ids = rows[column]
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(ids)), 0)
+        yield f"{column} is missing", pc.or_kleene(pc.is_null(ids), blank)
+        yield f"{column} is longer than {MAX_ID_BYTES} bytes", pc.greater(pc.binary_length(ids), MAX_ID_BYTES)
+
+
+def _range_fault(rows: pa.Table, column: str, low: float, high: float) -> Iterator[Fault]:
+    values = rows[column]
+    yield f"{column} is not a finite number", pc.invert(pc.is_finite(values))
+    outside = pc.or_(pc.less(values, low), pc.greater(values, high))
+    yield f"{column} is outside {low:g}..{high:g}", outside
+
+
+def _date_faults(rows: pa.Table, column: str, bound: datetime) -> Iterator[Fault]:
+    latest = pa.scalar(bound + CLOCK_TOLERANCE, rows[column].type)
+    yield f"{column} is missing", pc.is_null(rows[column])
+    yield f"{column} is in the future", pc.greater(rows[column], latest)
+    yield f"{column} is before 1970", pc.less(rows[column], pa.scalar(0, rows[column].type))
+
+
+def _audio_faults(rows: pa.Table) -> Iterator[Fault]:
+    for feature in AUDIO_FEATURES:
+        yield from _range_fault(rows, feature.name, feature.low, feature.high)
+
+
+def _play_faults(rows: pa.Table, bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "user_id", "track_id")
+    yield from _date_faults(rows, "played_at", bound)
+    yield from _range_fault(rows, "play_ms", 0, MAX_PLAY_MS)
+    yield from _range_fault(rows, "duration_ms", 0, MAX_PLAY_MS)
+    for column in ("completion_rate", "played_percentage"):
+        yield f"{column} is not a finite number", pc.invert(pc.is_finite(rows[column]))
+    yield from _audio_faults(rows)
+
+
+def _feedback_faults(rows: pa.Table, bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "user_id", "track_id")
+    yield "signal is missing", pc.is_null(rows["signal"])
+    yield "unknown signal", pc.invert(pc.is_in(rows["signal"], value_set=pa.array(SIGNALS)))
+    yield from _range_fault(rows, "strength", 1, 5)
+    yield from _date_faults(rows, "created_at", bound)
+
+
+def _track_faults(rows: pa.Table, _bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "track_id")
+    yield from _range_fault(rows, "duration_ms", 0, MAX_PLAY_MS)
+    yield from _range_fault(rows, "popularity", 0, 100)
+    yield from _audio_faults(rows)
+
+
+def _user_faults(rows: pa.Table, _bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "user_id")
+
+
+def _settings_faults(rows: pa.Table, _bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "user_id")
+    for column in ("energy", "valence", "danceability"):
+        yield from _range_fault(rows, column, 0, 1)
+
+
+def _shape_plays(rows: pa.Table) -> pa.Table:
+    """Plays with one completion (0..1, null unknown) and one date since when they are known."""
+    by_percentage = pc.divide(rows["played_percentage"], 100.0)
+    durations_known = pc.greater(rows["duration_ms"], 0.0)
+    by_duration = pc.divide(rows["play_ms"], pc.if_else(durations_known, rows["duration_ms"], None))
+    completion = pc.coalesce(rows["completion_rate"], by_percentage, by_duration)
+    clipped = pc.min_element_wise(pc.max_element_wise(completion, 0.0, skip_nulls=False), 1.0, skip_nulls=False)
+    known_at = pc.coalesce(rows["imported_at"], rows["created_at"], rows["played_at"])
+    names = ["user_id", "track_id", "played_at"]
+    more = ["play_ms", "track_name", "artist_name", "genres", "source"]
+    audio = [feature.name for feature in AUDIO_FEATURES]
+    return pa.table(
+        {
+            "document_id": rows["document_id"],
+            **{name: rows[name] for name in names},
+            "known_at": known_at,
+            "completion": clipped.cast(pa.float32()),
+            **{name: rows[name] for name in more},
+            **{name: rows[name].cast(pa.float32()) for name in audio},
+        }
+    )
+
+
+def _shape_feedback(rows: pa.Table) -> pa.Table:
+    return rows.append_column("known_at", rows["created_at"])
+
+
+def _shape_tracks(rows: pa.Table) -> pa.Table:
+    for feature in AUDIO_FEATURES:
+        position = rows.schema.get_field_index(feature.name)
+        rows = rows.set_column(position, feature.name, rows[feature.name].cast(pa.float32()))
+    return rows
+
+
+def _as_is(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+FAULTS: dict[str, Callable[[pa.Table, datetime], Iterator[Fault]]] = {
+    "plays": _play_faults,
+    "feedback": _feedback_faults,
+    "tracks": _track_faults,
+    "users": _user_faults,
+    "settings": _settings_faults,
+}
+SHAPES: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "plays": _shape_plays,
+    "feedback": _shape_feedback,
+    "tracks": _shape_tracks,
+    "users": _as_is,
+    "settings": _as_is,
+}

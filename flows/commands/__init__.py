@@ -1,0 +1,1 @@
+"""The commands of `echotune`, a module a family; none imports Prefect before it has to."""

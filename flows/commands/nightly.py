@@ -1,0 +1,69 @@
+"""`echotune nightly`: the flow as a plain command."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.database import open_database
+from features.parameters import with_settings
+from features.settings import get_settings
+from features.storage import translated_storage_errors
+from flows.console import progress_bars, say, show_table
+
+
+def run(
+    *,
+    as_of: Annotated[
+        str | None, typer.Option(help="A date (to its end) or a date and time, UTC; today by default.")
+    ] = None,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Publish even what fails its checks.")] = False,
+    settings_pairs: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value, such as recommendations.k=50. Repeatable.")
+    ] = None,
+) -> None:
+    """Build the day's release and make it live: schema, snapshot, build, gate, upload, verify, switch."""
+    publish_release(as_of=as_of, gate=not no_gate, pairs=settings_pairs or [])
+
+
+def publish_release(*, as_of: str | None, gate: bool, pairs: list[str]) -> None:
+    """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
+    parameters = with_settings(pairs)
+    settings = get_settings()
+    with open_database(settings):  # a wrong address or password shows at once, before Prefect starts
+        prepare_prefect(settings.echotune_home)
+        from flows.nightly import nightly, read_manifest_or_none, reporter
+        from flows.summary import contents_table, inputs_table
+
+        with progress_bars() as progress:
+            reporter.progress = progress
+            result = nightly(as_of=as_of, parameters=parameters, gate=gate)
+        manifest = read_manifest_or_none(settings.echotune_home, result.release)
+    if not result.published:
+        say(f"release {result.release} exists and is live; nothing has changed since, nothing was written")
+    elif manifest:
+        show_table(inputs_table(manifest), title="Read")
+        show_table(contents_table(manifest), title="Written")
+    say(f"release {result.release} live")
+
+
+def prepare_prefect(home: Path) -> None:
+    """Lets Prefect run in this process without leaving anything in the user's own folders or on the console.
+
+    Who has pointed Prefect at a server, by the environment or a profile, keeps that and its logs.
+
+    Raises:
+        StorageError: the data folder can't be written.
+    """
+    with translated_storage_errors(home):
+        (home / "prefect").mkdir(parents=True, exist_ok=True)
+    has_profile = (Path.home() / ".prefect" / "profiles.toml").exists()
+    if "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ or has_profile:
+        return
+    os.environ["PREFECT_HOME"] = str((home / "prefect").resolve())
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
+    # errors reach the user as one line, from the command line's own handler
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if os.environ.get("ECHOTUNE_DEBUG") else "CRITICAL")

@@ -1,0 +1,221 @@
+"""The nightly flow: schema, snapshot, build, gate, upload, verify, switch. Thin: it passes paths and ids."""
+
+# No postponed annotations in this module: Prefect reads them when it makes the parameter schema.
+
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import get_run_context
+from prefect.tasks import Task, exponential_backoff
+from pydantic import BaseModel, ConfigDict
+
+from features.database import open_database
+from features.errors import GateError, InputError, NotFoundError, UnreachableError
+from features.evaluate.gate import Check, verdict
+from features.parameters import NightlyParameters
+from features.progress import Progress, silent
+from features.release.build import build_release
+from features.release.ledger import hold_lease, read_pointer, record
+from features.release.manifest import Manifest, read_manifest, release_id
+from features.release.publish import switch, upload, verify
+from features.schema import plan
+from features.settings import get_settings
+from features.snapshot.take import open_snapshot, take_snapshot
+from flows.summary import contents_table, summary_markdown
+
+
+class Result(BaseModel):
+    """What a nightly run did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    release: str
+    published: bool
+    """False when the release was live already and nothing was written."""
+    counts: dict[str, int]
+
+
+class _Reporter:
+    """Where progress goes; the command line puts its bars here, a worker leaves it silent."""
+
+    progress: Progress = staticmethod(silent)
+
+
+reporter = _Reporter()
+
+
+def on_lost_connections(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Retries what a lost connection broke, and nothing else: a bad parameter fails the same way again."""
+    try:
+        state.result()
+    except UnreachableError:
+        return True
+    except Exception:  # noqa: BLE001 - whatever else it is, it is not retried
+        return False
+    return False
+
+
+def _stage(name: str) -> Any:
+    return task(
+        name=name,
+        cache_policy=NO_CACHE,
+        retries=3,
+        retry_delay_seconds=exponential_backoff(backoff_factor=5),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=on_lost_connections,
+    )
+
+
+def resolve_as_of(as_of: str | None, now: datetime) -> datetime:
+    """The moment from which on plays are left out.
+
+    A date means to the end of that day in UTC; a date and time mean that moment, in UTC where no zone is given.
+    Nothing means to the end of today: everything known counts, and all runs of one day make the same release.
+
+    Raises:
+        InputError: neither a date nor a date and time, or one in the future.
+    """
+    if as_of is None:
+        day = now.astimezone(UTC).date()
+        return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    try:
+        moment = datetime.fromisoformat(as_of)
+    except ValueError:
+        raise InputError(
+            f"--as-of {as_of} is neither a date nor a time; write 2026-11-22 or 2026-11-22T03:00"
+        ) from None
+    whole_day = len(as_of.strip()) <= len("2026-11-22")
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > now:
+        raise InputError(f"--as-of {as_of} lies in the future; the latest is {now:%Y-%m-%d}")
+    return moment + timedelta(days=1) if whole_day else moment
+
+
+@_stage("schema")
+def keep_schema() -> int:
+    """Makes the database keep the contract; returns how many changes that took."""
+    settings = get_settings()
+    with open_database(settings) as database:
+        return len(plan.apply(database))
+
+
+@_stage("snapshot")
+def snapshot_inputs(bound: datetime) -> str:
+    """Everything known up to `bound` to Parquet; returns the snapshot's digest."""
+    settings = get_settings()
+    with open_database(settings) as database:
+        return take_snapshot(database, settings.echotune_home, bound, reporter.progress).digest
+
+
+@_stage("build")
+def build(as_of: datetime, parameters: NightlyParameters) -> str:
+    """Snapshot to Parquet files of a release; returns its id. What is built already is not built again."""
+    settings = get_settings()
+    snapshot = open_snapshot(settings.echotune_home, settings.mongodb_database)
+    release = release_id(as_of, parameters, snapshot.digest)
+    try:
+        return read_manifest(settings.echotune_home, release).id
+    except NotFoundError:
+        return build_release(snapshot, settings.echotune_home, parameters, as_of, reporter.progress).id
+
+
+@_stage("publish")
+def publish(release: str, token: int) -> None:
+    """Upload, verify, switch."""
+    settings = get_settings()
+    manifest = read_manifest(settings.echotune_home, release)
+    with open_database(settings) as database:
+        digests = upload(
+            database, settings.echotune_home, manifest, token, settings.echotune_vectors, reporter.progress
+        )
+        verify(database, manifest, digests, reporter.progress)
+        switch(database, manifest, token)
+
+
+def _run_name() -> str:
+    as_of = get_run_context().parameters.get("as_of")  # type: ignore[union-attr]
+    return f"nightly {as_of or datetime.now(UTC).date()}"
+
+
+@flow(name="nightly", flow_run_name=_run_name, validate_parameters=True)
+def nightly(
+    as_of: str | None = None,
+    parameters: NightlyParameters = NightlyParameters(),  # noqa: B008 - frozen
+    gate: bool = True,
+) -> Result:
+    """Builds the release of one day and makes it the one that readers follow.
+
+    Args:
+        as_of: a date (to its end, UTC) or a date and time; today by default.
+        parameters: what shapes the release; part of its id.
+        gate: False publishes even what fails its checks; the verdict is recorded either way.
+
+    Raises:
+        InputError: a bad `as_of`, or no plays to build from.
+        DatabaseError: the database can't be reached after retries, or refuses.
+        StorageError: the data folder can't be written.
+        GateError: a check failed; readers keep the live release.
+        BusyError: another run is at work.
+    """
+    log = get_run_logger()
+    bound = datetime.now(UTC)
+    moment = resolve_as_of(as_of, bound)
+    settings = get_settings()
+    with open_database(settings) as database:
+        changes = keep_schema()
+        log.info("schema: %d changes", changes)
+        with hold_lease(database) as token:
+            digest = snapshot_inputs(bound)
+            pointer = read_pointer(database)
+            if pointer and pointer.release == release_id(moment, parameters, digest):
+                log.info("release %s is live already; nothing has changed since", pointer.release)
+                manifest = read_manifest_or_none(settings.echotune_home, pointer.release)
+                counts = manifest.counts if manifest else {}
+                return Result(release=pointer.release, published=False, counts=counts)
+            release = build(moment, parameters)
+            manifest = read_manifest(settings.echotune_home, release)
+            report(manifest)
+            pass_gate(manifest, database, token, gate=gate)
+            publish(release, token)
+    log.info("release %s live", release)
+    return Result(release=release, published=True, counts=manifest.counts)
+
+
+def read_manifest_or_none(home: Path, release: str) -> Manifest | None:
+    """A release's manifest; None when its folder is on another machine or gone."""
+    try:
+        return read_manifest(home, release)
+    except NotFoundError:
+        return None
+
+
+def pass_gate(manifest: Manifest, database: Any, token: int, *, gate: bool) -> None:
+    """Stops a release that failed a check, unless told not to; its verdict is recorded.
+
+    Raises:
+        GateError: names the first failed check.
+    """
+    line = verdict([Check(**check) for check in manifest.checks])
+    get_run_logger().info("gate: %s", line)
+    if manifest.passed or not gate:
+        return
+    record(database, manifest, token, "failed")
+    raise GateError(
+        f"release {manifest.id} is not published: {line}; readers keep the live one, see "
+        f"`echotune releases show {manifest.id}`, or pass --no-gate"
+    )
+
+
+def report(manifest: Manifest) -> None:
+    """Artifacts on the run's page: a table of what the release holds, and a summary."""
+    create_table_artifact(
+        key="release-contents", table=contents_table(manifest), description=f"What {manifest.id} holds"
+    )
+    create_markdown_artifact(
+        key="release-summary", markdown=summary_markdown(manifest), description=f"Summary of {manifest.id}"
+    )

@@ -1,0 +1,50 @@
+"""Fixtures for every test: a real server over the wire (the built-in one, or MONGODB_URI), a database a test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from features.embedded import embedded_server
+from features.settings import Settings, get_settings
+
+GIVEN_URI = os.environ.get("MONGODB_URI")
+for name in ("MONGODB_URI", "MONGODB_DATABASE", "ECHOTUNE_HOME", "ECHOTUNE_VECTORS"):
+    os.environ.pop(name, None)
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+
+@pytest.fixture(scope="session")
+def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A MongoDB-wire server for the whole test process."""
+    if GIVEN_URI:
+        yield GIVEN_URI
+    else:
+        with embedded_server(tmp_path_factory.mktemp("server")) as uri:
+            yield uri
+
+
+@pytest.fixture
+def db(server_uri: str) -> Iterator[Database]:
+    """An empty database of its own, dropped after the test."""
+    name = f"echotune_test_{uuid.uuid4().hex[:12]}"
+    with MongoClient(server_uri, tz_aware=True, serverSelectionTimeoutMS=10_000) as client:
+        yield client[name]
+        client.drop_database(name)
+
+
+@pytest.fixture
+def settings(server_uri: str, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings for the test's own database and folder, in the environment too, so that commands see them."""
+    monkeypatch.setenv("MONGODB_URI", server_uri)
+    monkeypatch.setenv("MONGODB_DATABASE", db.name)
+    monkeypatch.setenv("ECHOTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    get_settings.cache_clear()
+    yield get_settings()
+    get_settings.cache_clear()
