@@ -11,6 +11,7 @@ from pymongo.errors import (
     AutoReconnect,
     ConfigurationError,
     ConnectionFailure,
+    InvalidName,
     InvalidURI,
     OperationFailure,
     PyMongoError,
@@ -52,19 +53,24 @@ def open_database(settings: Settings) -> Iterator[Database[Document]]:
 
 @contextmanager
 def _connect(uri: str, settings: Settings) -> Iterator[Database[Document]]:
-    with translated_errors():
-        client: MongoClient[Document] = MongoClient(
+    with translated_errors(), _client(uri) as client:
+        client.admin.command("ping")
+        yield client.get_database(
+            settings.mongodb_database, codec_options=CodecOptions(document_class=dict, tz_aware=True)
+        )
+
+
+def _client(uri: str) -> MongoClient[Document]:
+    try:
+        return MongoClient(
             uri,
             appname="echotune-features",
             serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
             socketTimeoutMS=SOCKET_TIMEOUT_MS,
             tz_aware=True,
         )
-        with client:
-            client.admin.command("ping")
-            yield client.get_database(
-                settings.mongodb_database, codec_options=CodecOptions(document_class=dict, tz_aware=True)
-            )
+    except (ValueError, TypeError):  # such as a port beyond 65535; the message may quote the URI
+        raise InvalidURI("unusable") from None
 
 
 @contextmanager
@@ -84,6 +90,8 @@ def explain(error: PyMongoError) -> str:
     """One line for a person: what is wrong and what to do. Holds no host, user or password."""
     if isinstance(error, InvalidURI | ConfigurationError):
         return "MONGODB_URI can't be read as a MongoDB address; see .env.example for the form"
+    if isinstance(error, InvalidName):
+        return "MONGODB_DATABASE is not a name that a database can have; use letters, digits, - and _"
     if isinstance(error, OperationFailure):
         return _explain_refusal(error)
     if isinstance(error, ServerSelectionTimeoutError):

@@ -5,8 +5,8 @@ import sys
 from typing import Annotated
 
 import typer
-from click.exceptions import ClickException
 from rich.traceback import install as install_traceback
+from typer.exceptions import TyperException
 
 import features
 from features.errors import EchotuneError
@@ -61,9 +61,9 @@ def options(
 def main() -> None:
     """Runs the command line; every error is one line on standard error and a non-zero status."""
     try:
-        app(standalone_mode=False)
-    except ClickException as error:
-        _fail(error.format_message(), 2)
+        status = app(prog_name="echotune", standalone_mode=False)
+    except TyperException as error:
+        _fail(str(getattr(error, "format_message", error.__str__)()), 2)
     except EchotuneError as error:
         _fail(str(error), error.exit_status, error)
     except (KeyboardInterrupt, typer.Abort):
@@ -72,6 +72,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `| head`
     except Exception as error:  # noqa: BLE001 - the last line of defence
         _fail(f"unexpected {type(error).__name__}; run again with --debug to see where", UNEXPECTED, error)
+    else:
+        if isinstance(status, int):  # what typer.Exit was raised with
+            raise SystemExit(status)
 
 
 def _fail(message: str, status: int, error: BaseException | None = None) -> None:

@@ -48,3 +48,12 @@ def settings(server_uri: str, db: Database, tmp_path: Path, monkeypatch: pytest.
     get_settings.cache_clear()
     yield get_settings()
     get_settings.cache_clear()
+
+
+@pytest.fixture
+def clean_environment() -> dict[str, str]:
+    """The environment of a newcomer: nothing of ours or Prefect's is set, but for telemetry, which is off."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MONGODB_", "ECHOTUNE_", "PREFECT_"))
+    }
+    return kept | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -33,6 +33,17 @@ with embedded_server(home) as uri:
 print("left", flush=True)
 """
 
+# A user with a child that was forked inside the block.
+FORKING_GUEST = """
+import os, time
+""" + GUEST.replace(
+    "sys.stdin.readline()",
+    """fork = os.fork()
+    if fork:
+        print(fork, flush=True)
+    time.sleep(60)""",
+)
+
 # Uses the server again and again; the pauses (seconds) fall before, into and after the server's last moments.
 REGULAR = """
 import sys, time
@@ -257,11 +268,9 @@ def test_a_user_killed_while_the_server_starts_leaves_nothing(home, guest):
 
 
 def test_a_fork_that_outlives_its_killed_parent_does_not_keep_the_server(home, guest):
-    user = guest(
-        "import os, time\n" + GUEST.replace("sys.stdin.readline()", "print(os.fork(), flush=True)\n    time.sleep(60)")
-    )
+    user = guest(FORKING_GUEST)
     pid = user.server()["pid"]
-    fork = max(int(user.says()), int(user.says()))
+    fork = int(user.says())
     try:
         user.process.kill()
         until(lambda: not alive(pid))
@@ -301,11 +310,14 @@ def test_an_orphan_of_a_killed_keeper_is_ended_before_the_next_start(home):
     # As on a system where the server does not die with its keeper: run one and leave the record of it.
     command = embedded._command(home, embedded._find_server(), 0)
     with (home / "db.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as orphan:
-        until(lambda: embedded._announced_port(home) is not None)
-        (home / "db.run" / "server.json").write_text(json.dumps({**old, "server": orphan.pid}))
-        with embedded_server(home) as uri:
-            assert orphan.wait(timeout=10) is not None
-            assert names(uri) == []
+        try:
+            until(lambda: embedded._announced_port(home) is not None)
+            (home / "db.run" / "server.json").write_text(json.dumps({**old, "server": orphan.pid}))
+            with embedded_server(home) as uri:
+                assert orphan.wait(timeout=10) is not None
+                assert names(uri) == []
+        finally:
+            orphan.kill()
 
 
 def test_a_stale_record_is_ignored_and_its_process_number_left_alone(home):

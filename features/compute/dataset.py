@@ -1,7 +1,8 @@
 """A snapshot's tables as numbered arrays: what everything after is computed from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,12 +53,12 @@ class Dataset:
     Attributes:
         users: everyone with a play, feedback, an account or settings.
         tracks: everything played, rated or in the catalogue.
-        plays: those at or before the moment.
+        plays: those before the moment.
         feedback: likewise.
         catalog: by track number.
         explicit_allowed: (users,) bool; False for who switched explicit tracks off.
         country: (users,) object, a country code or None.
-        later: how many plays and how much feedback lie after the moment and were left out.
+        later: how many plays and how much feedback lie at the moment or after it and were left out.
     """
 
     users: Vocabulary
@@ -115,8 +116,8 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
     """What `tracks` says of each track, and where it says nothing, what the plays themselves carry."""
     row_of = _row_of(tracks, table)
     known = row_of >= 0
-    rows = table.take(pa.array(np.where(known, row_of, 0)[known]))
-    names = _scattered(known, rows["name"].to_pylist())
+    rows = table.take(pa.array(row_of[known]))
+    names = _scattered(known, [name or None for name in rows["name"].to_pylist()])
     artist_lists = rows["artists"].to_pylist()
     artists = _scattered(known, [_artist_names(entry) for entry in artist_lists])
     genre_lists: list[list[str]] = [[] for _ in range(len(tracks))]
@@ -156,9 +157,8 @@ def _before(table: pa.Table, column: str, as_of_ms: int) -> tuple[pa.Table, int]
 
 def _numbers(vocabulary: Vocabulary, column: pa.ChunkedArray) -> np.ndarray:
     """Numbers of ids through a dictionary, so that each distinct id is looked up once."""
-    encoded = column.combine_chunks().dictionary_encode() if len(column) else None
-    if encoded is None:
-        return np.zeros(0, np.int32)
+    # encoded before the chunks are joined: the texts of 100 million plays overflow one Arrow string array
+    encoded = column.dictionary_encode().combine_chunks()
     lookup = vocabulary.numbers(encoded.dictionary.to_pylist())
     return lookup[encoded.indices.to_numpy()]
 
@@ -202,38 +202,51 @@ def _fill_from_plays(
     genre_lists: list[list[str]],
     audio: np.ndarray,
 ) -> None:
-    """Fills what the catalogue lacks from the newest play that says it; writes into its last four arguments."""
-    lacking = np.array([name is None for name in names]) | np.isnan(audio).all(axis=1)
-    numbers = _numbers(tracks, plays["track_id"])
-    chosen = np.nonzero(lacking[numbers])[0] if len(numbers) else np.zeros(0, np.int64)
-    if not len(chosen):
-        return
-    columns = ["track_name", "artist_name", "genres", "played_at", "document_id", *AUDIO_NAMES]
-    frame = plays.select(columns).take(pa.array(chosen)).to_pandas()
-    frame["number"] = numbers[chosen]
-    frame = frame.sort_values(["played_at", "document_id"], kind="stable")
-    newest = frame.drop(columns=["played_at", "document_id"]).groupby("number").last()  # last that is not null
-    for row in newest.itertuples():
-        number = int(row.Index)
-        if names[number] is None and isinstance(row.track_name, str):
-            names[number] = row.track_name
-        if artists[number] is None and isinstance(row.artist_name, str):
-            artists[number] = (row.artist_name,)
-        if not genre_lists[number] and row.genres is not None and not isinstance(row.genres, float):
-            genre_lists[number] = [str(genre) for genre in row.genres]
-    own = newest[list(AUDIO_NAMES)].to_numpy(np.float64, copy=True)
-    for name, missing in NOT_FOUND.items():
-        column = own[:, AUDIO_NAMES.index(name)]
-        column[column == missing] = np.nan
-    at = newest.index.to_numpy()
-    audio[at] = np.where(np.isnan(audio[at]), own, audio[at])
+    """Fills each thing the catalogue lacks from the newest play that says it; writes into its last four arguments."""
+    numbers, played_at = _numbers(tracks, plays["track_id"]), _milliseconds(plays["played_at"])
+
+    def newest(column: str, said: np.ndarray, lacking: Iterable[bool]) -> Iterator[tuple[int, Any]]:
+        wanted = said & np.fromiter(lacking, bool, len(tracks))[numbers]
+        rows = _newest(wanted, numbers, played_at, plays["document_id"])
+        return zip(numbers[rows], plays[column].take(pa.array(rows)).to_pylist(), strict=True)
+
+    for number, name in newest("track_name", _filled(plays["track_name"]), (n is None for n in names)):
+        names[number] = name
+    for number, name in newest("artist_name", _filled(plays["artist_name"]), (a is None for a in artists)):
+        artists[number] = (name,)
+    for number, genres in newest("genres", _filled(plays["genres"]), (not g for g in genre_lists)):
+        genre_lists[number] = [genre for genre in genres if genre]
+    for column, feature in enumerate(AUDIO_NAMES):
+        own = _measured(feature, plays[feature])
+        wanted = ~np.isnan(own) & np.isnan(audio[:, column])[numbers]
+        rows = _newest(wanted, numbers, played_at, plays["document_id"])
+        audio[numbers[rows], column] = own[rows]
+
+
+def _filled(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) bool: neither null nor an empty text or list."""
+    size = pc.binary_length(column) if pa.types.is_string(column.type) else pc.list_value_length(column)
+    return pc.fill_null(pc.greater(size, 0), fill_value=False).to_numpy()
+
+
+def _newest(wanted: np.ndarray, numbers: np.ndarray, played_at: np.ndarray, ids: pa.ChunkedArray) -> np.ndarray:
+    """(m,) rows: of each track's wanted plays the newest, of several at one moment the later document id."""
+    rows = np.nonzero(wanted)[0]
+    latest = np.full(numbers.max(initial=-1) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(latest, numbers[rows], played_at[rows])
+    rows = rows[played_at[rows] == latest[numbers[rows]]]
+    rows = rows[pc.sort_indices(ids.take(pa.array(rows))).to_numpy()]
+    row_of = np.full(len(latest), -1, np.int64)
+    row_of[numbers[rows]] = rows
+    return row_of[row_of >= 0]
 
 
 def _genre_matrix(lists: list[list[str]]) -> tuple[sp.csr_matrix, Vocabulary]:
     cleaned = [sorted({genre.strip().lower() for genre in entry if genre.strip()}) for entry in lists]
-    vocabulary = Vocabulary.of(*cleaned)
+    flat = [genre for entry in cleaned for genre in entry]
+    vocabulary = Vocabulary.of(flat)
     indptr = np.concatenate([[0], np.cumsum([len(entry) for entry in cleaned])]).astype(np.int32)
-    indices = vocabulary.numbers([genre for entry in cleaned for genre in entry])
+    indices = vocabulary.numbers(flat)
     ones = np.ones(len(indices), bool)
     return sp.csr_matrix((ones, indices, indptr), shape=(len(lists), len(vocabulary))), vocabulary
 
@@ -241,10 +254,11 @@ def _genre_matrix(lists: list[list[str]]) -> tuple[sp.csr_matrix, Vocabulary]:
 def _account_limits(users: Vocabulary, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     allowed = np.ones(len(users), bool)
     country = np.full(len(users), None, dtype=object)
+    table = table.sort_by("document_id")
     numbers = users.numbers(table["user_id"].to_pylist())
     explicit = table["explicit_content"].to_pylist()
     for number, wants, where in zip(numbers, explicit, table["country"].to_pylist(), strict=True):
-        # of two accounts with one id, either one's "no" counts
+        # of two accounts with one id, either one's "no" counts, and the later document's country
         allowed[number] &= wants is not False
         country[number] = where or country[number]
     return allowed, country

@@ -14,6 +14,8 @@ USER_SCALING = 0.3
 TRACK_SCALING = 0.3
 """Weights are divided by degree to this power on either side, so that the very busy and the very popular do not
 take the first dimensions for themselves (popularity-scaled SVD; the powers a search on real data preferred)."""
+ROUNDING = 1e-9
+"""What is smaller than this beside its like is rounding: scaled to unit length, noise would pass for knowledge."""
 EVIDENCE_LISTENERS = 5
 """Listeners at which what they say of a track and what it is count alike."""
 EXACT_SVD_CELLS = 4_000_000
@@ -30,7 +32,8 @@ class Embeddings:
 
     Attributes:
         vectors: (tracks, dimensions) float32, unit length; a zero row where nothing at all is known.
-        collaborative: (tracks, d) float64, the factors scores are made of; zero rows for tracks without weight.
+        collaborative: (tracks, d) float64, the factors scores are made of; zero rows for tracks without weight and
+            for those that the first d dimensions say nothing of.
         user_factors: (users, d) float64; `user_factors @ collaborative.T` scores, before popularity.
         content: (tracks, c) float32, the content part by itself, unit length or zero.
         listeners: (tracks,) int64, users with weight on the track.
@@ -69,7 +72,8 @@ def build_embeddings(
     listeners = np.bincount(weights.indices, minlength=weights.shape[1])
     evidence = listeners / (listeners + EVIDENCE_LISTENERS)
     has_content = np.linalg.norm(content, axis=1) > 0
-    collaborative_share = np.where(has_content, 0.8 * evidence, np.where(listeners > 0, 1.0, 0.0))
+    has_factors = np.any(track_factors != 0, axis=1)
+    collaborative_share = np.where(has_content, 0.8 * evidence, 1.0) * has_factors
     joined = np.hstack(
         [
             unit_rows(track_factors) * np.sqrt(collaborative_share)[:, None],
@@ -92,21 +96,30 @@ def unit_rows(matrix: np.ndarray) -> np.ndarray:
     return matrix / np.where(length > 0, length, 1.0)
 
 
+def degree_scaled(weights: sp.csr_matrix) -> sp.csr_matrix:
+    """(users, tracks) CSR: weights as the decomposition sees them, over the powers of both degrees."""
+    user_degree = np.diff(weights.indptr)
+    track_degree = np.bincount(weights.indices, minlength=weights.shape[1])
+    scaled = weights.copy()
+    scaled.data *= np.repeat(np.maximum(user_degree, 1) ** -USER_SCALING, user_degree)
+    scaled.data *= np.maximum(track_degree, 1)[weights.indices] ** -TRACK_SCALING
+    return scaled
+
+
 def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Users' and tracks' factors of the degree-scaled weights.
 
     Returns:
-        (users, d) and (tracks, d) float64 with d = min(dimensions, users, tracks): the scaled matrix times the
-        right singular vectors, and those vectors. Signs are fixed; the order is by singular value.
+        (users, d) and (tracks, d) float64: the scaled matrix times the right singular vectors, and those vectors.
+        Signs are fixed; the order is by singular value. d is `dimensions`, or half the lesser of users and tracks
+        if that is less: with all dimensions the product is the matrix itself and says nothing of a track unheard.
 
     Source:
         Cremonesi, Koren & Turrin (2010), "Performance of recommender algorithms on top-n recommendation tasks"
         (PureSVD), on a matrix scaled by degree; Halko, Martinsson & Tropp (2011) for the decomposition.
     """
-    user_degree = np.maximum(np.diff(weights.indptr), 1)
-    track_degree = np.maximum(np.bincount(weights.indices, minlength=weights.shape[1]), 1)
-    scaled = (sp.diags(user_degree**-USER_SCALING) @ weights @ sp.diags(track_degree**-TRACK_SCALING)).tocsr()
-    rank = min(dimensions, *weights.shape)
+    scaled = degree_scaled(weights)
+    rank = min(dimensions, (min(weights.shape) + 1) // 2)
     if rank == 0 or weights.nnz == 0:
         return np.zeros((weights.shape[0], 0)), np.zeros((weights.shape[1], 0))
     if weights.shape[0] * weights.shape[1] <= EXACT_SVD_CELLS:
@@ -114,11 +127,14 @@ def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int) -> tuple[n
         right, values = right[:rank], values[:rank]
     else:
         _, values, right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=seed, flip_sign=False)
-    right = right[values > values[0] * 1e-9]
+    right = right[values > values[0] * ROUNDING]
     largest = np.argmax(np.abs(right), axis=1)
     right = right * np.sign(right[np.arange(len(right)), largest])[:, None]
-    right[:, np.diff(weights.tocsc().indptr) == 0] = 0.0  # rounding noise on tracks without weight
-    return scaled @ right.T, right.T.copy()
+    right[:, np.linalg.norm(right, axis=0) < ROUNDING] = 0.0  # tracks without weight, or outside these dimensions
+    users = scaled @ right.T
+    length = np.sqrt(np.asarray(scaled.multiply(scaled).sum(axis=1)).ravel())
+    users[np.linalg.norm(users, axis=1) < ROUNDING * length] = 0.0
+    return users, right.T.copy()
 
 
 def content_vectors(catalog: Catalog, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +170,7 @@ def content_vectors(catalog: Catalog, *, dimensions: int, seed: int) -> tuple[np
 
 
 def standardized_audio(audio: np.ndarray) -> np.ndarray:
-    """(tracks, 12) float64: mean 0 and spread 1 over the tracks that have the feature; 0 where missing.
+    """(tracks, 12) float64: mean 0 and spread 1 over the tracks that have the feature; 0 where missing or constant.
 
     The key is left out: its number is a place on a circle, and songs are not alike for being in D.
     """
@@ -165,4 +181,5 @@ def standardized_audio(audio: np.ndarray) -> np.ndarray:
     filled = np.where(known, scaled, 0.0)
     mean = filled.sum(axis=0) / count
     spread = np.sqrt((np.where(known, scaled - mean, 0.0) ** 2).sum(axis=0) / count)
-    return np.where(known, (scaled - mean) / np.where(spread > 0, spread, 1.0), 0.0)
+    varies = spread > ROUNDING  # a feature that is the same everywhere tells no track from another
+    return np.where(known & varies, (scaled - mean) / np.where(varies, spread, 1.0), 0.0)

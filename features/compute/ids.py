@@ -27,7 +27,7 @@ class Vocabulary:
         """The ids of all columns together; nulls are left out."""
         distinct: set[str] = set()
         for column in columns:
-            distinct.update(pd.unique(pd.Series(column, dtype=object).dropna()))
+            distinct.update(value for value in column if value is not None)
         return cls(pd.Index(sorted(distinct), dtype=object))
 
     def __len__(self) -> int:

@@ -83,7 +83,7 @@ def play_weights(completion: np.ndarray) -> np.ndarray:
     """
     rise = (completion.astype(np.float64) - SKIPPED) / (COMPLETED - SKIPPED)
     weights = PARTIAL_PLAY_FLOOR + (1.0 - PARTIAL_PLAY_FLOOR) * np.clip(rise, 0.0, 1.0)
-    weights[completion < np.float32(SKIPPED)] = SKIPPED_PLAY_WEIGHT
+    weights[completion.astype(np.float32) < np.float32(SKIPPED)] = SKIPPED_PLAY_WEIGHT
     weights[np.isnan(completion)] = UNKNOWN_PLAY_WEIGHT
     return weights
 
@@ -105,10 +105,11 @@ def build_interactions(
     """One weight a user and track: log2(1 + the sum of decayed plays) plus the decayed feedback.
 
     The logarithm lets repeats count, each a little less: 1 play is 1, 3 are 2, 7 are 3. A pair whose sum is not
-    above zero has no weight, nor has a disliked one; the latest like or dislike of a pair is what counts.
+    above zero has no weight, nor has a disliked one; the latest like or dislike of a pair is what counts, so a
+    dislike that was taken back takes nothing off the sum.
 
     Args:
-        plays: all of them at or before `as_of_ms`; the caller cuts.
+        plays: all of them before `as_of_ms`; the caller cuts.
         feedback: likewise.
         shape: (users, tracks).
         as_of_ms: the moment that ages are counted from.
@@ -119,7 +120,9 @@ def build_interactions(
     """
     worth = play_weights(plays.completion) * decay(plays.played_at, as_of_ms, half_life_days)
     listened = _summed(plays.user, plays.track, worth, shape)
-    said = _summed(feedback.user, feedback.track, _feedback_worth(feedback, as_of_ms, half_life_days), shape)
+    opinion = _feedback_worth(feedback, as_of_ms, half_life_days)
+    opinion[feedback.signal == "dislike"] = 0.0  # one that stands leaves the pair out, one taken back is void
+    said = _summed(feedback.user, feedback.track, opinion, shape)
     counts = _summed(plays.user, plays.track, np.full(len(plays), 1.0 / FIXED_POINT), shape)
 
     listened.data = np.log2(1.0 + np.maximum(listened.data / FIXED_POINT, 0.0))

@@ -18,6 +18,8 @@ WINDOWS_DAYS = (7, 30, 90)
 DISCOVERY_DAYS = 30
 EVIDENCE_PLAYS = 20
 """Plays at which a profile counts as half known."""
+NO_DIRECTION = 1e-9
+"""Keys whose mean vector is shorter than this cancel out: F sharp beside C has no mean on the circle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +103,9 @@ def audio_dimensions(weights: sp.csr_matrix, audio: np.ndarray) -> tuple[dict[st
     """`energy_mean`, `energy_spread` and so on, and the share of each user's weight that has audio features.
 
     Mean and spread (standard deviation) of the scaled feature over the tracks that have it. The key is a point
-    on a circle of twelve: its mean is the direction of the mean vector, in 0..1 of the circle, and its spread
-    is 1 minus that vector's length (circular variance; Mardia & Jupp 2000, section 2.3).
+    on a circle of twelve: its mean is the direction of the mean vector, from 0 to below 1 of the circle and NaN
+    where keys cancel out; its spread is 1 minus that vector's length (circular variance; Mardia & Jupp 2000,
+    section 2.3).
     """
     scaled = scaled_audio(audio)
     known = ~np.isnan(scaled)
@@ -115,8 +118,10 @@ def audio_dimensions(weights: sp.csr_matrix, audio: np.ndarray) -> tuple[dict[st
         angle = filled[:, key] * (2 * np.pi / PITCH_CLASSES)
         cosine = weights @ (np.cos(angle) * known[:, key]) / total[:, key]
         sine = weights @ (np.sin(angle) * known[:, key]) / total[:, key]
-        mean[:, key] = np.arctan2(sine, cosine) / (2 * np.pi) % 1.0
-        spread[:, key] = 1.0 - np.hypot(cosine, sine)
+        length = np.hypot(cosine, sine)
+        turn = np.round(np.arctan2(sine, cosine) / (2 * np.pi), 12) % 1.0  # rounded, or C is 0 or 1 by chance
+        mean[:, key] = np.where(length > NO_DIRECTION, turn, np.nan)
+        spread[:, key] = np.maximum(1.0 - length, 0.0)
         any_known = weights @ known.any(axis=1).astype(np.float64)
         coverage = np.nan_to_num(any_known / np.asarray(weights.sum(axis=1)).ravel())
     columns = {}
@@ -126,29 +131,32 @@ def audio_dimensions(weights: sp.csr_matrix, audio: np.ndarray) -> tuple[dict[st
     return columns, coverage
 
 
-def genre_shares(weights: sp.csr_matrix, genres: sp.csr_matrix) -> np.ndarray:
-    """(users, genres) float64: each genre's share of a user's weight; a track's weight is split evenly.
-
-    NaN rows for users none of whose tracks has a genre.
-    """
-    per_track = np.maximum(np.asarray(genres.sum(axis=1)).ravel(), 1)
-    split = sp.diags(1.0 / per_track) @ genres.astype(np.float64)
-    amounts = (weights @ split).toarray()
-    with np.errstate(invalid="ignore"):
-        return amounts / amounts.sum(axis=1, keepdims=True)
-
-
 def genre_dimensions(
     weights: sp.csr_matrix, played: sp.csr_matrix, catalog: Catalog, top_genres: int
 ) -> dict[str, np.ndarray]:
-    """`genre_<name>` for the genres most listeners play, ties by name, and `genre_other`; shares sum to 1."""
-    shares = genre_shares(weights, catalog.genres)
+    """`genre_<name>` for the genres most listeners play, ties by name, and `genre_other`.
+
+    Shares of the weight on tracks that have a genre, a track's weight split evenly among its genres; they sum to 1,
+    and are NaN for users none of whose tracks has one. Genres that make one name, "hip hop" and "hip_hop", share it.
+    """
+    per_track = np.diff(catalog.genres.indptr)
+    split = catalog.genres.astype(np.float64)
+    split.data /= np.repeat(per_track, per_track)
     listeners = np.asarray(((played @ catalog.genres.astype(np.int64)) > 0).sum(axis=0)).ravel()
-    chosen = np.argsort(-listeners, kind="stable")[:top_genres]
-    chosen = chosen[listeners[chosen] > 0]
-    columns = {f"genre_{catalog.genre_names[genre].replace(' ', '_')}": shares[:, genre] for genre in np.sort(chosen)}
-    if len(catalog.genre_names) > len(chosen):
-        columns["genre_other"] = 1.0 - shares[:, chosen].sum(axis=1)
+    by_listeners = np.argsort(-listeners, kind="stable")
+    chosen = np.zeros(len(listeners), bool)
+    chosen[by_listeners[:top_genres]] = True
+    chosen &= listeners > 0
+    shares = (weights @ split[:, chosen]).toarray()  # of all genres at once it would not fit in memory
+    rest = weights @ np.asarray(split[:, ~chosen].sum(axis=1)).ravel()
+    columns: dict[str, np.ndarray] = {}
+    with np.errstate(invalid="ignore"):
+        total = shares.sum(axis=1) + rest
+        for genre, amount in zip(np.nonzero(chosen)[0], shares.T, strict=True):
+            name = f"genre_{catalog.genre_names[int(genre)].replace(' ', '_')}"
+            columns[name] = columns.get(name, 0.0) + amount / total
+        if not chosen.all():
+            columns["genre_other"] = columns.get("genre_other", 0.0) + rest / total
     return columns
 
 

@@ -14,7 +14,7 @@ SIGNAL_WEIGHTS: Mapping[str, float] = MappingProxyType(
         "save": 3.0,  # to keep a track is to like it
         "replay": 1.5,  # heard again on purpose: more than a play that the next track would have followed anyway
         "skip": -1.0,  # undoes one completed play, not a liking
-        "dislike": -5.0,  # also excludes the track
+        "dislike": -5.0,  # below any skip; excludes the track, unless a later like takes it back
     }
 )
 NEUTRAL_STRENGTH = 3.0

@@ -15,7 +15,7 @@ CLOSE_SIMILARITY = 0.5
 CLOSE_AUDIO = 0.05
 """Two scaled audio features no further apart than this are called close."""
 GENRE_SHARE = 0.10
-"""From this share of the listening on, a genre is called the user's."""
+"""From this share of the plays on, a genre is called the user's."""
 FEATURE_WORDS = {
     "energy": "energy",
     "tempo": "tempo",
@@ -41,8 +41,8 @@ class Taste:
         history: (h,) int32, tracks with weight, ascending.
         plays: (tracks,) int32, how often the user played each.
         artist_plays: (artists,) int64.
-        genre_share: (genres,) float64, shares of the weight; NaN where no track has a genre.
-        audio_mean: (12,) float64, weighted mean of the scaled features; NaN unknown.
+        genre_share: (genres,) float64, the share of the user's plays that are of the genre; NaN without plays.
+        audio_mean: (12,) float64, mean of the scaled features over the user's plays; NaN unknown.
         neighbor_plays: (tracks,) int64, how many of the user's similar users played each.
         neighbors: how many similar users there are.
     """
@@ -62,13 +62,12 @@ class Explainer:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.audio = scaled_audio(evidence.dataset.catalog.audio)
-        genres = evidence.dataset.catalog.genres
-        self.genre_split = genres.multiply(1.0 / np.maximum(genres.sum(axis=1), 1)).tocsr()
+        self.genres = evidence.dataset.catalog.genres.astype(np.int64)
 
     def taste(self, user: int) -> Taste:
         """Gathers what the reasons for one user draw on."""
         actions, catalog = self.evidence.interactions, self.evidence.dataset.catalog
-        history, weights = sparse_row(actions.weights, user)
+        history, _ = sparse_row(actions.weights, user)
         played, counts = sparse_row(actions.plays, user)
         plays = np.zeros(actions.plays.shape[1], np.int32)
         plays[played] = counts
@@ -82,7 +81,7 @@ class Explainer:
             np.bincount(
                 catalog.artist[played][by_artist], counts[by_artist], minlength=len(catalog.artist_names)
             ).astype(np.int64),
-            *self._genres_and_audio(history, weights),
+            *self._genres_and_audio(played, counts),
             np.bincount(np.concatenate([np.zeros(0, np.int64), *neighbor_tracks]), minlength=len(plays)),
             len(similar),
         )
@@ -111,18 +110,16 @@ class Explainer:
             found.append(texts or [self._popular(taste, int(track))])
         return found
 
-    def _genres_and_audio(self, history: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shares of the genres and weighted means of the scaled audio features, NaN where nothing is known."""
-        amounts = np.zeros(len(self.evidence.dataset.catalog.genre_names))
-        for track, weight in zip(history, weights, strict=True):
-            genres, split = sparse_row(self.genre_split, int(track))
-            amounts[genres] += split * weight
-        audio = self.audio[history]
+    def _genres_and_audio(self, played: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shares of plays by genre and means of the scaled audio features over plays, NaN where nothing is known.
+
+        They count plays and not weights, since that is what "what you play" says.
+        """
+        audio = self.audio[played]
         known = ~np.isnan(audio)
         with np.errstate(invalid="ignore", divide="ignore"):
-            total = (weights[:, None] * known).sum(axis=0)
-            mean = (weights[:, None] * np.where(known, audio, 0.0)).sum(axis=0) / total
-            return amounts / amounts.sum(), mean
+            mean = (counts @ np.where(known, audio, 0.0)) / (counts @ known)
+            return (self.genres[played].T @ counts) / counts.sum(), mean
 
     def label(self, track: int) -> str:
         """A track as a person would name it; its id where nothing better is known."""
@@ -147,6 +144,8 @@ class Explainer:
         count = int(taste.neighbor_plays[track])
         if count == 0:
             return None
+        if taste.neighbors == 1:
+            return "The listener closest to you plays it"
         verb = "plays" if count == 1 else "play"
         return f"{count} of the {taste.neighbors} listeners closest to you {verb} it"
 
@@ -176,13 +175,13 @@ class Explainer:
         return f"Close in {words} to what you usually play"
 
     def _seed(self, taste: Taste, seed: int, similarity: float) -> str | None:
-        if seed < 0:
+        if seed < 0 or similarity <= 0.0:
             return None
-        times = {0: "which you marked as liked", 1: "which you played once"}
+        times = {0: "which you liked, saved or replayed", 1: "which you played once"}
         known = times.get(int(taste.plays[seed]), f"which you played {taste.plays[seed]} times")
         if similarity >= CLOSE_SIMILARITY:
             return f"Close to {self.label(seed)}, {known}"
-        return f"Of all you know, nearest to {self.label(seed)}, {known}"
+        return f"Of your music, nearest to {self.label(seed)}, {known}"
 
     def _popular(self, _taste: Taste, track: int) -> str:
         count = int(self.evidence.listeners[track])

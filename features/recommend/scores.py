@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.dataset import Dataset
-from features.compute.embeddings import TRACK_SCALING, USER_SCALING, Embeddings, unit_rows
+from features.compute.embeddings import ROUNDING, Embeddings, degree_scaled, unit_rows
 from features.compute.interactions import Interactions
 
 POPULARITY_POWER = 0.3
@@ -45,11 +45,7 @@ class Evidence:
     @cached_property
     def scaled_weights(self) -> sp.csr_matrix:
         """Weights as the decomposition saw them; a row times two tracks' factors is a contribution."""
-        weights = self.interactions.weights
-        user_degree = np.maximum(np.diff(weights.indptr), 1)
-        track_degree = np.maximum(self.embeddings.listeners, 1)
-        scaled = sp.diags(user_degree**-USER_SCALING) @ weights @ sp.diags(track_degree**-TRACK_SCALING)
-        return scaled.tocsr()
+        return degree_scaled(self.interactions.weights)
 
 
 def collaborative_scores(evidence: Evidence, users: np.ndarray) -> np.ndarray:
@@ -60,7 +56,7 @@ def collaborative_scores(evidence: Evidence, users: np.ndarray) -> np.ndarray:
     factors = evidence.embeddings
     raw = factors.user_factors[users] @ factors.collaborative.T
     raw *= np.maximum(factors.listeners, 1) ** POPULARITY_POWER
-    raw[raw <= 0.0] = -np.inf
+    raw[raw <= ROUNDING * raw.max(axis=1, keepdims=True, initial=0.0)] = -np.inf  # rounding says nothing either
     return raw
 
 
@@ -95,14 +91,15 @@ def hybrid_scores(evidence: Evidence, users: np.ndarray, collaborative: np.ndarr
 
 
 def standardized(scores: np.ndarray) -> np.ndarray:
-    """Standard scores by row: mean 0 and spread 1 over the finite entries; -inf stays."""
+    """Standard scores by row: mean 0 and spread 1 over the finite entries; -inf stays. Equal entries are all 0."""
     finite = np.isfinite(scores)
     count = np.maximum(finite.sum(axis=1, keepdims=True), 1)
     filled = np.where(finite, scores, 0.0)
     mean = filled.sum(axis=1, keepdims=True) / count
     spread = np.sqrt((np.where(finite, scores - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
+    varies = spread > ROUNDING * np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
-        return np.where(finite, (scores - mean) / np.where(spread > 0, spread, 1.0), -np.inf)
+        return np.where(finite, np.where(varies, (scores - mean) / np.where(varies, spread, 1.0), 0.0), -np.inf)
 
 
 def _or_average(scores: np.ndarray) -> np.ndarray:

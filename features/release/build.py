@@ -18,6 +18,7 @@ from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.interactions import build_interactions
 from features.compute.overlaps import SimilarUsers, similar_users
 from features.compute.profiles import Profiles, build_profiles
+from features.compute.rows import sparse_row
 from features.errors import InputError
 from features.evaluate.gate import check_embeddings, check_lists, check_profiles, check_similarity
 from features.parameters import NightlyParameters
@@ -298,7 +299,7 @@ def _track_table(dataset: Dataset) -> pa.Table:
     """What documents and readers say of a track: names, genres, audio features."""
     catalog = dataset.catalog
     genres = [
-        [catalog.genre_names[int(genre)] for genre in catalog.genres[[track]].indices]
+        [catalog.genre_names[genre] for genre in sparse_row(catalog.genres, track)[0]]
         for track in range(len(dataset.tracks))
     ]
     audio = {

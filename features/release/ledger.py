@@ -4,6 +4,7 @@ A run takes the lease and with it a token one higher than the last. Every write 
 and fails once a newer run has written: a run that was asleep while its lease ran out can't undo its successor.
 """
 
+import contextlib
 import os
 import socket
 import threading
@@ -72,7 +73,8 @@ def hold_lease(database: Database[Document]) -> Iterator[int]:
     finally:
         done.set()
         beat.join()
-        with translated_errors():
+        # where the database is lost, the lease runs out by itself; the block's own outcome is what counts
+        with contextlib.suppress(PyMongoError):
             collection.update_one({"_id": LEASE, "token": token}, {"$set": {"owner": None, "expiresAt": _now()}})
 
 
@@ -94,8 +96,9 @@ def _take_lease(collection: Collection[Document], owner: str) -> int:
         )
         if taken.matched_count != 1:
             raise BusyError("another run took the lease at the same moment; it is building the release now")
-        # From here on a run with an older token can't move the pointer.
-        collection.update_one({"_id": LIVE}, {"$max": {"token": token}})
+        # From here on a run with an older token can't move the pointer, not even to the very first release.
+        nothing = {"release": None, "previous": None, "changedAt": _now()}
+        collection.update_one({"_id": LIVE}, {"$max": {"token": token}, "$setOnInsert": nothing}, upsert=True)
         return token
 
 
@@ -174,29 +177,31 @@ def update(database: Database[Document], release: str, token: int, change: Mappi
         raise BusyError(f"a newer run has taken over release {release}; this one ends here")
 
 
-def move_pointer(database: Database[Document], to: str, expected: Pointer | None, token: int) -> Pointer:
+def move_pointer(
+    database: Database[Document], to: str, expected: Pointer | None, token: int, *, previous: str | None
+) -> Pointer:
     """Points readers at a release, in one write, if the pointer is still what it was seen to be.
+
+    Args:
+        database: where.
+        to: the release.
+        expected: the pointer as it was seen; None for none.
+        token: of the lease, which has made the pointer's document.
+        previous: which release a rollback would go back to.
 
     Raises:
         BusyError: another run has moved it, or a newer one holds the lease.
     """
-    previous = expected.release if expected else None
-    now = _now()
-    pointer = {"release": to, "previous": previous, "token": token, "changedAt": now}
-    collection = releases(database)
+    pointer = Pointer(to, previous, _now())
+    seen = expected.release if expected else None
+    change = {"release": to, "previous": previous, "token": token, "changedAt": pointer.changed_at}
     with translated_errors():
-        if expected is None:
-            try:
-                collection.insert_one({"_id": LIVE, **pointer})
-            except DuplicateKeyError:
-                raise BusyError("another run has published a release meanwhile; this one is not switched to") from None
-        else:
-            moved = collection.update_one(
-                {"_id": LIVE, "release": expected.release, "token": {"$lte": token}}, {"$set": pointer}
-            )
-            if moved.matched_count != 1:
-                raise BusyError("a newer run has moved the live pointer; this one is not switched to")
-    return Pointer(to, previous, now)
+        moved = releases(database).update_one(
+            {"_id": LIVE, "release": seen, "token": {"$lte": token}}, {"$set": change}
+        )
+    if moved.matched_count != 1:
+        raise BusyError(f"a newer run holds the lease or has moved the live pointer; {to} is not switched to")
+    return pointer
 
 
 def all_releases(database: Database[Document]) -> list[Document]:

@@ -95,12 +95,18 @@ def read_manifest(home: Path, release: str) -> Manifest:
         raise NotFoundError(
             f"release {release} is not under {home / 'releases'}; see `echotune releases list`"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise StorageError(f"{path} can't be read ({error}); remove the folder and build it again") from None
 
 
 def from_json(value: Mapping[str, Any]) -> Manifest:
-    """The reverse of `to_json`."""
+    """The reverse of `to_json`.
+
+    Raises:
+        ValueError: it is of another format.
+    """
+    if value["format"] != FORMAT:
+        raise ValueError(f"format {value['format']}, not {FORMAT}")
     fields = {name: content for name, content in value.items() if name != "format"}
     dates = {name: datetime.fromisoformat(fields[name]) for name in ("as_of", "known_at", "built_at")}
     return Manifest(**(fields | dates))

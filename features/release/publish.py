@@ -48,10 +48,9 @@ def upload(
     """
     documents = ReleaseDocuments(release_folder(home, manifest.id), manifest, vectors)
     found = find_release_or_none(database, manifest.id)
-    if found and found["builtAt"] != manifest.built_at:
-        # built again since, after its folder was lost: what an earlier build wrote has other dates
+    if found and _must_start_over(database, found, documents):
+        update(database, manifest.id, token, {"$set": {"ledger": {}}, "$unset": {"expired": ""}})
         withdraw(database, found)
-        update(database, manifest.id, token, {"$set": {"ledger": {}}})
     ledger = record(database, manifest, token, "uploading").get("ledger", {})
     digests = {}
     for output, collection in OUTPUTS.items():
@@ -70,6 +69,34 @@ def upload(
     return digests
 
 
+def _must_start_over(database: Database[Document], found: Document, documents: ReleaseDocuments) -> bool:
+    """Whether what an earlier run wrote is no part of this release, or not whole though it was all sent."""
+    manifest, ledger = documents.manifest, found["ledger"]
+    if found.get("expired") or found["builtAt"] != manifest.built_at:
+        return True  # expired, or built again after its folder was lost: its documents have other dates
+    sent = all(len(ledger.get(output, {})) == documents.chunks(output) for output in OUTPUTS)
+    return sent and any(
+        _stored(database, output, manifest)
+        != (manifest.counts[output], sum(int(noted, 16) for noted in ledger.get(output, {}).values()) % (1 << 64))
+        for output in OUTPUTS
+    )
+
+
+def _stored(
+    database: Database[Document], output: str, manifest: Manifest, progress: Progress = silent
+) -> tuple[int, int]:
+    """How many documents of an output the database holds, and their digest."""
+    collection, query = _of_release(output, manifest.id, manifest.built_at)
+    count, total = 0, 0
+    with translated_errors():
+        for batch in database[collection].find_raw_batches(query):
+            found = split_documents(batch)
+            count += len(found)
+            total += _digest(found)
+            progress(f"verifying {output}", count, manifest.counts[output])
+    return count, total % (1 << 64)
+
+
 def verify(
     database: Database[Document], manifest: Manifest, digests: dict[str, str], progress: Progress = silent
 ) -> None:
@@ -79,18 +106,11 @@ def verify(
         DatabaseError: something is missing, too much or other than it was sent; the pointer stays where it is.
     """
     for output, digest in digests.items():
-        collection, query = _of_release(output, manifest.id, manifest.built_at)
-        count, total = 0, 0
-        with translated_errors():
-            for batch in database[collection].find_raw_batches(query):
-                found = split_documents(batch)
-                count += len(found)
-                total += _digest(found)
-                progress(f"verifying {output}", count, manifest.counts[output])
-        stored = f"{total % (1 << 64):016x}"
+        count, total = _stored(database, output, manifest, progress)
+        stored = f"{total:016x}"
         if count != manifest.counts[output] or stored != digest:
             raise DatabaseError(
-                f"release {manifest.id} is not whole in {collection}: {count:,} {output} documents of "
+                f"release {manifest.id} is not whole in {OUTPUTS[output]}: {count:,} {output} documents of "
                 f"{manifest.counts[output]:,}, digest {stored} for {digest}; readers keep the live release, "
                 "run the job again"
             )
@@ -104,7 +124,8 @@ def switch(database: Database[Document], manifest: Manifest, token: int) -> Poin
     """
     before = read_pointer(database)
     done = before is not None and before.release == manifest.id
-    pointer = before if done else move_pointer(database, manifest.id, before, token)
+    previous = before.release if before else None
+    pointer = before if done else move_pointer(database, manifest.id, before, token, previous=previous)
     assert pointer is not None
     update(database, manifest.id, token, {"$set": {"state": "live"}})
     if pointer.previous:
@@ -129,15 +150,12 @@ def rollback(database: Database[Document], token: int) -> tuple[str, str]:
     target = live.previous
     if target is None or not _is_whole(database, target):
         raise NotFoundError(f"there is no release before {live.release} to go back to")
-    move_pointer(database, target, live, token)
+    # not the withdrawn release: going back twice goes further back
     older = _newest_before(database, find_release(database, target))
-    with translated_errors():
-        # the pointer's own `previous` names the withdrawn release; going back twice must go further back
-        database["releases"].update_one({"_id": "live", "token": token}, {"$set": {"previous": older}})
+    move_pointer(database, target, live, token, previous=older)
     update(database, target, token, {"$set": {"state": "live"}})
-    withdrawn = find_release(database, live.release)
-    withdraw(database, withdrawn)
-    update(database, live.release, token, {"$set": {"state": "retired", "ledger": {}}})
+    update(database, live.release, token, {"$set": {"state": "retired", "ledger": {}, "expired": True}})
+    withdraw(database, find_release(database, live.release))
     return live.release, target
 
 
@@ -155,9 +173,9 @@ def expire_old(database: Database[Document], pointer: Pointer, token: int) -> li
     """Lets the documents of all but the newest three releases expire now; never the live one or its previous."""
     kept = {pointer.release, pointer.previous}
     expired = []
-    whole = [entry for entry in all_releases(database) if entry["state"] in {"live", "retired"}]
+    whole = [e for e in all_releases(database) if e["state"] in {"live", "retired"} and not e.get("expired")]
     for entry in whole[KEPT_RELEASES:]:
-        if entry["_id"] in kept or entry.get("expired"):
+        if entry["_id"] in kept:
             continue
         now = datetime.now(UTC)
         with translated_errors():

@@ -23,6 +23,19 @@ from features.settings import Settings, get_settings
 
 UserId = str | ObjectId
 IN_LIST = 500
+PAIRS = pa.schema(
+    [("user_id", pa.string()), ("neighbor_id", pa.string()), ("common_tracks", pa.int64()), ("jaccard", pa.float64())]
+)
+CANDIDATES = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("strategy", pa.string()),
+        ("rank", pa.int64()),
+        ("track_id", pa.string()),
+        ("score", pa.float64()),
+        ("reasons", pa.list_(pa.string())),
+    ]
+)
 
 
 class FeatureStore:
@@ -105,8 +118,8 @@ class FeatureStore:
             NotFoundError: the release has no such list for the user.
         """
         order = [strategy] if strategy else ["hybrid", "collaborative", "content-based", "popular"]
-        for name in order:
-            for candidate in _candidates(user):
+        for candidate in _candidates(user):  # all lists of one user before any of another
+            for name in order:
                 found = self._find(RECOMMENDATIONS, recommendation_id(self.release, encode_id(candidate), name))
                 if found is not None:
                     return _recommendation(found, k)
@@ -147,14 +160,15 @@ class FeatureStore:
         if feature_type == "track_embedding":
             ids, matrix = self._embeddings
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
-            return pa.table({"track_id": ids, "vector": vectors})
+            return pa.table({"track_id": pa.array(ids, pa.string()), "vector": vectors})
         if feature_type == "user_profile":
             rows = list(self._all(feature_type, {"userId": 1, "features.vector": 1, "metadata.confidence": 1}))
             matrix = np.array([decode_vector(row["features"]["vector"]) for row in rows])
             matrix = matrix.reshape(len(rows), len(self.dimensions))
             columns = {name: matrix[:, position] for position, name in enumerate(self.dimensions)}
-            users = [encode_id(row["userId"]) for row in rows]
-            return pa.table({"user_id": users, **columns, "confidence": [r["metadata"]["confidence"] for r in rows]})
+            users = pa.array([encode_id(row["userId"]) for row in rows], pa.string())
+            confidence = pa.array([row["metadata"]["confidence"] for row in rows], pa.float64())
+            return pa.table({"user_id": users, **columns, "confidence": confidence})
         if feature_type == "similarity":
             return pa.Table.from_pylist(
                 [
@@ -166,10 +180,11 @@ class FeatureStore:
                     }
                     for row in self._all(feature_type, {"userId": 1, "features.neighbors": 1})
                     for entry in row["features"]["neighbors"]
-                ]
+                ],
+                schema=PAIRS,
             )
         if feature_type == "recommendations":
-            return pa.Table.from_pylist(list(self._all_candidates()))
+            return pa.Table.from_pylist(list(self._all_candidates()), schema=CANDIDATES)
         known = ", ".join((*FEATURE_TYPES, "recommendations"))
         raise NotFoundError(f"unknown feature type {feature_type!r}; there are {known}")
 
@@ -190,7 +205,8 @@ class FeatureStore:
         """Ids and (tracks, dimensions) float64, read once."""
         rows = list(self._all("track_embedding", {"trackId": 1, "features.vector": 1}))
         rows.sort(key=lambda row: str(row["trackId"]))
-        return [row["trackId"] for row in rows], np.array([decode_vector(r["features"]["vector"]) for r in rows])
+        vectors = [decode_vector(row["features"]["vector"]) for row in rows]
+        return [row["trackId"] for row in rows], np.array(vectors).reshape(len(rows), len(vectors[0]) if rows else 1)
 
     def _all(self, feature_type: str, projection: dict[str, int]) -> Iterator[Document]:
         query = {"featureType": feature_type, "features.version": self.release}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pymongo.database import Database
-from pymongo.errors import CollectionInvalid
+from pymongo.errors import OperationFailure
 
 from features.database import Document, translated_errors
 from features.schema.collections import COLLECTIONS, Collection, Index
@@ -13,6 +13,7 @@ from features.schema.collections import COLLECTIONS, Collection, Index
 Action = Literal["create collection", "set validator", "create index", "replace index", "change TTL"]
 Validation = Literal["error", "warn"]
 VALIDATION_LEVEL = "moderate"  # documents that broke the rules before are not refused on update
+NAMESPACE_EXISTS = 48
 PLAIN_OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
 
 
@@ -25,6 +26,8 @@ class Change:
     subject: str
     """The index's name, or what of the collection changes."""
     was: str = ""
+    replaces: str = ""
+    """The name of the index to drop first."""
 
     def __str__(self) -> str:
         was = f" (was: {self.was})" if self.was else ""
@@ -90,25 +93,23 @@ def _collection_changes(
 
 
 def _index_changes(collection: Collection, index: Index, found: list[Document]) -> Iterator[Change]:
-    same_keys = [
-        entry
-        for entry in found
-        if tuple((field, int(direction)) for field, direction in entry["key"].items()) == index.keys
-    ]
-    if not same_keys:
+    # a direction may also be a word, such as "text"
+    rivals = [e for e in found if tuple(e["key"].items()) == index.keys or e["name"] == index.name]
+    # by name first: a server may hold the same keys twice, with and without an option
+    entry = next((e for e in rivals if e["name"] == index.name), rivals[0] if rivals else None)
+    if entry is None:
         yield Change("create index", collection.name, index.name)
         return
-    entry = same_keys[0]
     options = {name: entry[name] for name in PLAIN_OPTIONS if entry.get(name) is not None and entry[name] is not False}
-    if options == index.options and entry["name"] == index.name:
+    same = entry["name"] == index.name and tuple(entry["key"].items()) == index.keys
+    if same and options == index.options:
         return
     was = f"{entry['name']} {options}"
-    only_ttl = options.keys() == index.options.keys() and entry["name"] == index.name
     differing = [name for name in options if options[name] != index.options.get(name)]
-    if only_ttl and differing == ["expireAfterSeconds"]:
+    if same and options.keys() == index.options.keys() and differing == ["expireAfterSeconds"]:
         yield Change("change TTL", collection.name, index.name, was=was)
     else:
-        yield Change("replace index", collection.name, index.name, was=was)
+        yield Change("replace index", collection.name, index.name, was=was, replaces=entry["name"])
 
 
 def _apply_change(database: Database[Document], collection: Collection, change: Change, validation: Validation) -> None:
@@ -121,7 +122,10 @@ def _apply_change(database: Database[Document], collection: Collection, change: 
     if change.action == "create collection":
         try:
             database.create_collection(name, check_exists=False, **rules)
-        except CollectionInvalid:  # another run was faster
+        except OperationFailure as error:
+            if error.code != NAMESPACE_EXISTS:
+                raise
+            # another run was faster
             database.command("collMod", name, **rules)
     elif change.action == "set validator":
         database.command("collMod", name, **rules)
@@ -136,6 +140,5 @@ def _apply_index(database: Database[Document], collection: Collection, change: C
         database.command("collMod", collection.name, index=ttl)
         return
     if change.action == "replace index":
-        old = change.was.split(" ", 1)[0]
-        database[collection.name].drop_index(old)
+        database[collection.name].drop_index(change.replaces)
     database[collection.name].create_index(list(index.keys), name=index.name, **index.options)

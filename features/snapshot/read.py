@@ -1,8 +1,9 @@
 """Raw BSON batches to Arrow: in bulk where every document is as expected, carefully around those that are not.
 
-pymongoarrow refuses a batch in which a field has an unexpected type. Such a batch is halved until the few
-documents around the fault are left, which are decoded one by one, so that just those at fault are set aside,
-with their reason, and nothing is asked of the server twice.
+pymongoarrow refuses a batch in which a field has an unexpected type, or silently makes something else of the
+value, which `was_bent` finds out. Such a batch is halved until the few documents around the fault are left, which
+are decoded one by one, so that just those at fault are set aside, with their reason, and nothing is asked of the
+server twice.
 """
 
 import math
@@ -24,6 +25,7 @@ from pymongoarrow.types import ObjectIdType
 
 from features.database import split_documents
 from features.schema.ids import OBJECT_ID_PREFIX, STRING_PREFIX, encode_id
+from features.snapshot.bent import was_bent
 from features.snapshot.fields import ARROW_TYPES, Field, Source
 
 SET_ASIDE_SCHEMA = pa.schema([("document_id", pa.string()), ("reason", pa.string())])
@@ -79,14 +81,18 @@ def _read_group(documents: list[bytes], source: Source, id_type: pa.DataType) ->
 
 
 def _read_in_bulk(raw: bytes, source: Source, id_type: pa.DataType) -> pa.Table | None:
-    """Documents through pymongoarrow, whose user ids are all of one type; None when it refuses one."""
+    """Documents through pymongoarrow, whose user ids are all of one type; None when it refuses or bends one."""
     context = PyMongoArrowContext(Schema(_nested_types(source.fields, id_type)))
     try:
         context.process_bson_stream(raw)
         table = context.finish()
+        table.validate(full=True)  # text that is not UTF-8 would raise much later
     except (TypeError, ValueError, OverflowError, pa.ArrowException, bson.errors.BSONError):
         return None
-    return _flatten(table, source, tagged=id_type != pa.string())
+    if table["_id"].null_count:
+        return None
+    rows = _flatten(table, source, tagged=id_type != pa.string())
+    return None if was_bent(raw, rows, source) else rows
 
 
 def _nested_types(fields: Sequence[Field], id_type: pa.DataType) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def _id_faults(rows: pa.Table, *columns: str) -> Iterator[Fault]:
         blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(ids)), 0)
         yield f"{column} is missing", pc.or_kleene(pc.is_null(ids), blank)
         yield f"{column} is longer than {MAX_ID_BYTES} bytes", pc.greater(pc.binary_length(ids), MAX_ID_BYTES)
+        yield f"{column} holds a NUL character", pc.match_substring(ids, "\x00")
 
 
 def _range_fault(rows: pa.Table, column: str, low: float, high: float) -> Iterator[Fault]:
@@ -126,13 +127,6 @@ def _shape_feedback(rows: pa.Table) -> pa.Table:
     return rows.append_column("known_at", rows["created_at"])
 
 
-def _shape_tracks(rows: pa.Table) -> pa.Table:
-    for feature in AUDIO_FEATURES:
-        position = rows.schema.get_field_index(feature.name)
-        rows = rows.set_column(position, feature.name, rows[feature.name].cast(pa.float32()))
-    return rows
-
-
 def _as_is(rows: pa.Table) -> pa.Table:
     return rows
 
@@ -147,7 +141,7 @@ FAULTS: dict[str, Callable[[pa.Table, datetime], Iterator[Fault]]] = {
 SHAPES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "plays": _shape_plays,
     "feedback": _shape_feedback,
-    "tracks": _shape_tracks,
+    "tracks": _as_is,
     "users": _as_is,
     "settings": _as_is,
 }

@@ -63,9 +63,17 @@ class Snapshot:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One table as Arrow, the parts one after the other."""
+        """One table as Arrow, the parts one after the other.
+
+        Raises:
+            StorageError: a part is gone or damaged.
+        """
         parts = [str(self.folder / part) for part in self.tables[name].parts]
-        return ds.dataset(parts, format="parquet").to_table(columns=columns)
+        try:
+            return ds.dataset(parts, format="parquet").to_table(columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            what = str(error).splitlines()[0]
+            raise StorageError(f"{name} of {self.folder} can't be read ({what}); take a new snapshot") from error
 
 
 def take_snapshot(database: Database[Document], home: Path, bound: datetime, progress: Progress = silent) -> Snapshot:
@@ -104,13 +112,18 @@ def open_snapshot(home: Path, database_name: str) -> Snapshot:
     """
     path = home / "snapshot" / database_name / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        tables = {name: TableSummary(**table) for name, table in manifest["tables"].items()}
-        return Snapshot(path.parent, datetime.fromisoformat(manifest["bound"]), tables)
+        return _from_manifest(path.parent, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise StorageError(f"no snapshot at {path.parent}; take one with `echotune nightly`") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise StorageError(f"{path} can't be read ({error}); `echotune nightly` takes a new one") from None
+
+
+def _from_manifest(folder: Path, manifest: Any) -> Snapshot:
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']}, not {FORMAT}")
+    tables = {source.table: TableSummary(**manifest["tables"][source.table]) for source in SOURCES}
+    return Snapshot(folder, datetime.fromisoformat(manifest["bound"]), tables)
 
 
 def _take_table(
@@ -174,10 +187,13 @@ def _write_part(folder: Path, table: str, stamp: str, number: int, rows: list[pa
 
 
 def _remove_strays(snapshot: Snapshot) -> None:
-    """Removes parts that the manifest just written does not name; set-aside files of former runs go too."""
+    """Removes parts that the manifest just written does not name; set-aside files of former runs go too.
+
+    So do scratch files, whose names begin with a dot, of runs that were killed.
+    """
     stamp = snapshot.bound.astimezone(UTC).strftime(STAMP)
     named = {snapshot.folder / part for table in snapshot.tables.values() for part in table.parts}
     with translated_storage_errors(snapshot.folder):
-        for path in snapshot.folder.glob("*/*.parquet"):
-            if path not in named and stamp not in path.name:
+        for path in snapshot.folder.glob("*/*.parquet*"):
+            if path.name.startswith(".") or (path not in named and stamp not in path.name):
                 path.unlink(missing_ok=True)

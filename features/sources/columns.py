@@ -45,7 +45,9 @@ class Faults:
 def parts(column: Any) -> Iterator[tuple[slice | NDArray[np.intp], Part]]:
     """The column in parts of one type, and the rows each is for; a row without a value may be in none."""
     if isinstance(column, pa.Array):
-        yield slice(None), _plain(column)
+        column = plain(column)
+    if isinstance(column, pa.Array):
+        yield slice(None), column
         return
     by_type: dict[type, list[int]] = {}
     for i, value in enumerate(column):
@@ -67,7 +69,7 @@ def _arrow(kind: type, values: list[Any]) -> Part:
         return pa.array([float(value) if abs(value) < 2**1000 else np.inf for value in values], pa.float64())
 
 
-def _plain(array: pa.Array) -> Part:
+def plain(array: pa.Array) -> Part:
     """An Arrow array without encodings: large_string for all text, Python objects for lists and bytes."""
     if pa.types.is_dictionary(array.type) or pa.types.is_run_end_encoded(array.type):
         array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else pc.run_end_decode(array)

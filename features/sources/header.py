@@ -39,7 +39,7 @@ def match_columns(kind: Kind, columns: Sequence[str], mapping: Mapping[str, str]
     """
     known = KINDS[kind]
     if twice := _repeated(columns):
-        raise InputError(f"{path}: the column {twice!r} is there twice; rename or remove one of them")
+        raise InputError(f"{path}: the column {_shown(twice)!r} is there twice; rename or remove one of them")
     for theirs, ours in mapping.items():
         if theirs not in columns:
             raise InputError(
@@ -54,16 +54,16 @@ def match_columns(kind: Kind, columns: Sequence[str], mapping: Mapping[str, str]
     targets = {theirs: mapping.get(theirs, theirs) for theirs in columns}
     kept = {theirs: ours for theirs, ours in targets.items() if ours != LEFT_OUT}
     if twice := _repeated(list(kept.values())):
-        both = " and ".join(repr(theirs) for theirs, ours in kept.items() if ours == twice)
+        both = " and ".join(repr(_shown(theirs)) for theirs, ours in kept.items() if ours == twice)
         raise InputError(
             f"{path}: {both} would both be {twice}; leave one out with --map column=-, or map it elsewhere"
         )
     _refuse_missing(kind, kept, columns, path)
     if unknown := [theirs for theirs, ours in kept.items() if ours not in known]:
         missing = [ours for ours in known if ours not in kept.values()]
-        first = unknown[0]
+        first = _shown(unknown[0])
         raise InputError(
-            f"{path}: unknown column{'s' * (len(unknown) > 1)} {_listed(unknown)}{_close(first, missing)}; "
+            f"{path}: unknown column{'s' * (len(unknown) > 1)} {_listed(unknown)}{_close(unknown[0], missing)}; "
             f"name what it is with --map {first}=ours, or leave it out with --map {first}=-"
         )
     return {ours: theirs for theirs, ours in kept.items()}
@@ -75,7 +75,7 @@ def _refuse_missing(kind: Kind, kept: Mapping[str, str], columns: Sequence[str],
         return
     unknown = [theirs for theirs, ours in kept.items() if ours not in KINDS[kind]]
     guess = get_close_matches(missing[0], unknown, n=1, cutoff=0.5)
-    hint = f"use --map {guess[0] if guess else 'theirs'}={missing[0]}"
+    hint = f"use --map {_shown(guess[0]) if guess else 'theirs'}={missing[0]}"
     if len(columns) == 1 and any(sign in columns[0] for sign in ";\t|,"):
         hint = "are its fields separated by another sign than its extension says?"
     raise InputError(
@@ -84,8 +84,13 @@ def _refuse_missing(kind: Kind, kept: Mapping[str, str], columns: Sequence[str],
 
 
 def _listed(names: Iterable[str], most: int = 30) -> str:
-    every = list(names)
+    every = [_shown(name) for name in names]
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def _shown(name: str) -> str:
+    """A column's name for a message. A file without a header has a row there, perhaps with an address in it."""
+    return "(an e-mail address)" if "@" in name else " ".join(name.split())[:60]
 
 
 def _close(name: str, among: Iterable[str]) -> str:

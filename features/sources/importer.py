@@ -171,6 +171,8 @@ class SeenIds:
 
     def add(self, documents: list[Document]) -> NDArray[np.bool_]:
         """Notes the documents; true for each whose `_id` was not there before."""
+        if not documents:
+            return np.zeros(0, dtype=bool)
         together = b"".join(document["_id"].binary for document in documents)
         parts = np.frombuffer(together, dtype=np.uint8).reshape(-1, 12)[:, :8]
         keys = np.ascontiguousarray(parts).view(np.uint64).ravel()

@@ -20,9 +20,10 @@ SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("row", pa.st
 def rejected_path(home: Path, kind: str, path: Path) -> Path:
     """Where the rows set aside from a file go: the same for the same file with the same content."""
     content = hashlib.blake2b(str(path.resolve()).encode(), digest_size=4)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            content.update(block)
+    if path.is_file():  # a sample's tables are no files
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                content.update(block)
     stem = path.name.removesuffix(".gz").rsplit(".", maxsplit=1)[0][:60]
     return home / "rejected" / f"{kind}-{stem}-{content.hexdigest()}.parquet"
 

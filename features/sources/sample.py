@@ -103,10 +103,7 @@ def _users(spec: SampleSpec, listeners: Listeners, catalog: Catalog, start: date
     """Every tenth listener has an ObjectId, as in databases where another service made the accounts."""
     rng = np.random.default_rng([spec.seed, 4])
     labels = [f"listener-{i:04d}" for i in range(1, spec.users + 1)]
-    ids = [
-        encode_id(content_object_id("sample user", spec.seed, i)) if i % 10 == 9 else label
-        for i, label in enumerate(labels)
-    ]
+    ids = [encode_id(content_object_id("sample user", i)) if i % 10 == 9 else label for i, label in enumerate(labels)]
     genres = catalog.scene_genre[listeners.scenes]
     told = rng.random(spec.users) < 0.6
     favourite = [

@@ -64,13 +64,15 @@ def open_table(path: Path) -> Table:
     """
     from features.sources.textfiles import TEXT_FORMATS, CsvTable, JsonLinesTable
 
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name one file of rows in it")
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
     names = path.name.lower().removesuffix(".gz").rsplit(".", maxsplit=1)
     extension = names[1] if len(names) > 1 else ""
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name one file of rows in it")
+        if not path.exists():
+            raise InputError(f"{path}: no such file; check the path")
+        if not path.is_file():  # a pipe can't be read twice
+            raise InputError(f"{path} is no regular file; save its rows in one first")
         if extension == "parquet" and not path.name.lower().endswith(".gz"):
             return ParquetTable(path)
         if extension in ("csv", "tsv"):

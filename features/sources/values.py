@@ -26,7 +26,7 @@ from features.sources.columns import (
     is_text,
     matches,
     objects,
-    parts,
+    plain,
     present,
     text,
     trimmed,
@@ -129,7 +129,7 @@ def _epoch(numbers: Floats | NDArray[np.integer]) -> NDArray[np.int64]:
     millis = (numbers >= MILLIS_FROM) & (numbers < MILLIS_TO)
     if np.issubdtype(numbers.dtype, np.integer):
         values[seconds] = numbers[seconds].astype(np.int64) * 1000
-    else:  # 1700000000.123 is held as ….12299990: rounded to the microsecond before it is cut
+    else:  # 1080000000.001 * 1000 is just below 1080000000001: rounded to the microsecond before it is cut
         values[seconds] = np.floor(np.round(numbers[seconds] * 1e6) / 1e3)
     values[millis] = np.floor(numbers[millis])
     return values
@@ -201,7 +201,7 @@ def objects_of(column: Any) -> list[Any]:
     """A column as Python values, bytes where text is not UTF-8."""
     if isinstance(column, list):
         return column
-    ((_, part),) = parts(column)  # an Arrow array is one part
+    part = plain(column)
     return part if isinstance(part, list) else list(part.to_pylist())
 
 

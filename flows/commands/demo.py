@@ -34,11 +34,12 @@ def demo() -> None:
         say(f"3. Three listeners of release {store.release}")
         for user in _listeners(store):
             _show(store, user)
-        say(f"release {store.release} live")
         say("")
-        say("What to try next:")
+        say("What to try next (in .venv/bin):")
         for line in _next_steps(store):
             say(f"  {line}")
+        say("")
+        say(f"release {store.release} live")
 
 
 def _listeners(store: FeatureStore) -> list[str]:

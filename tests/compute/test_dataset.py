@@ -1,0 +1,132 @@
+"""A snapshot's tables as numbered arrays: the cut in time, the accounts, and tables that are empty."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from worlds import AS_OF, account, dataset_of, play, random_world, said, tables, track
+
+from features.compute.dataset import build_dataset
+
+FAR_FUTURE = 10 * AS_OF
+
+
+def test_rows_become_numbers_in_the_order_of_the_ids():
+    data = dataset_of(
+        plays=[play("bob", "t2", 3, 0.5), play("ann", "t1", 2, None)], feedback=[said("bob", "t1", "love", 1, 4)]
+    )
+    assert data.users.ids() == ["ann", "bob"]
+    assert data.tracks.ids() == ["t1", "t2"]
+    assert data.plays.user.tolist() == [1, 0]
+    assert data.plays.track.tolist() == [1, 0]
+    assert data.plays.completion[0] == 0.5
+    assert np.isnan(data.plays.completion[1])
+    assert data.feedback.signal.tolist() == ["love"]
+    assert data.feedback.strength.tolist() == [4.0]
+    assert (data.feedback.user[0], data.feedback.track[0]) == (1, 0)
+
+
+def test_what_happens_at_the_moment_or_later_is_left_out_and_counted():
+    data = dataset_of(
+        plays=[
+            play("ann", "before") | {"played_at": AS_OF - 1},
+            play("ann", "at") | {"played_at": AS_OF},
+            play("zoe", "after") | {"played_at": AS_OF + 1},
+        ],
+        feedback=[
+            said("ann", "rated", "like") | {"created_at": AS_OF - 1},
+            said("yan", "rated-later", "like") | {"created_at": AS_OF},
+        ],
+    )
+    assert data.plays.played_at.tolist() == [AS_OF - 1]
+    assert data.feedback.created_at.tolist() == [AS_OF - 1]
+    assert data.later == {"plays": 2, "feedback": 1}
+    assert data.users.ids() == ["ann"]
+    assert data.tracks.ids() == ["before", "rated"]
+
+
+def test_a_play_after_the_moment_says_nothing_of_its_track():
+    plays = [play("ann", "t", 2), play("ann", "t", -2, energy=0.5, track_name="Later")]
+    data = dataset_of(plays=plays)
+    assert np.isnan(data.catalog.audio).all()
+    assert data.catalog.names[0] is None
+
+
+def test_everyone_with_an_account_or_settings_is_a_user():
+    data = dataset_of(plays=[play("p", "t")], users=[account("a")], settings=[account("s")])
+    assert data.users.ids() == ["a", "p", "s"]
+
+
+def test_the_string_and_the_object_id_of_the_same_digits_are_two_users():
+    digits = "64b000000000000000000001"
+    data = dataset_of(
+        plays=[play(digits, "t1"), play(f"oid:{digits}", "t2")],
+        users=[account(digits, explicit_content=False), account(f"oid:{digits}", country="DE")],
+    )
+    assert data.users.ids() == [digits, f"oid:{digits}"]
+    assert data.plays.user.tolist() == [0, 1]
+    assert data.explicit_allowed.tolist() == [False, True]
+    assert data.country.tolist() == [None, "DE"]
+
+
+def test_only_a_plain_no_switches_explicit_tracks_off():
+    accounts = [account("a", explicit_content=False), account("b", explicit_content=True), account("c")]
+    data = dataset_of(users=accounts, plays=[play("d", "t")])
+    assert data.explicit_allowed.tolist() == [False, True, True, True]
+
+
+def test_an_empty_country_is_unknown():
+    data = dataset_of(users=[account("a", country=""), account("b", country="US"), account("c")])
+    assert data.country.tolist() == [None, "US", None]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_two_accounts_with_one_id_any_no_and_the_later_country_count_in_any_order(order):
+    rows = [
+        account("a", document_id="1", country="DE", explicit_content=False),
+        account("a", document_id="2", country="US", explicit_content=True),
+        account("a", document_id="3"),
+    ]
+    data = dataset_of(users=[rows[i] for i in order])
+    assert data.explicit_allowed.tolist() == [False]
+    assert data.country.tolist() == ["US"]
+
+
+@pytest.mark.parametrize("emptied", ["plays", "feedback", "tracks", "users", "settings"])
+def test_any_table_may_be_empty(emptied):
+    world = random_world(1)
+    world[emptied] = world[emptied].slice(0, 0)
+    data = build_dataset(world, as_of_ms=AS_OF)
+    assert len(data.explicit_allowed) == len(data.country) == len(data.users)
+    assert data.catalog.audio.shape == (len(data.tracks), 12)
+
+
+def test_all_tables_may_be_empty():
+    data = dataset_of()
+    assert len(data.users) == len(data.tracks) == len(data.plays) == len(data.feedback) == 0
+    assert data.catalog.genres.shape == (0, 0)
+    assert data.later == {"plays": 0, "feedback": 0}
+
+
+def test_tables_in_many_chunks_are_read_as_one():
+    world = random_world(2)
+    chunked = {
+        name: pa.concat_tables([t.slice(i, 7) for i in range(0, t.num_rows + 7, 7)]) for name, t in world.items()
+    }
+    assert chunked["plays"]["user_id"].num_chunks > 5
+    one, other = build_dataset(world, as_of_ms=AS_OF), build_dataset(chunked, as_of_ms=AS_OF)
+    for column in ("user", "track", "played_at", "completion"):
+        np.testing.assert_array_equal(getattr(one.plays, column), getattr(other.plays, column))
+    np.testing.assert_array_equal(one.catalog.audio, other.catalog.audio)
+
+
+def test_tables_are_not_changed():
+    world = random_world(3)
+    before = {name: table.to_pylist() for name, table in world.items()}
+    build_dataset(world, as_of_ms=FAR_FUTURE)
+    for name, rows in before.items():
+        assert repr(world[name].to_pylist()) == repr(rows)
+
+
+def test_a_dataset_says_how_large_it_is():
+    data = build_dataset(tables(plays=[play("a", "t")], tracks=[track("u")]), as_of_ms=AS_OF)
+    assert repr(data) == "Dataset(1 users, 2 tracks, 1 plays)"

@@ -1,0 +1,256 @@
+"""The command line as a person meets it: help, tables, JSON, one-line errors, exit statuses."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pymongo.database import Database
+from typer.main import get_command
+
+from features.database import open_database
+from features.parameters import NightlyParameters
+from features.release.build import build_release
+from features.release.ledger import hold_lease
+from features.release.publish import switch, upload, verify
+from features.schema import plan
+from features.settings import Settings, get_settings
+from features.snapshot.take import take_snapshot
+from features.sources.sample import SampleSpec, make_sample, write_sample
+from flows import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process; returns its status and what it wrote."""
+
+    def runner(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["echotune", *words])
+        get_settings.cache_clear()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return runner
+
+
+@pytest.fixture
+def released(settings: Settings) -> Settings:
+    """A small sample with a live release, made without Prefect."""
+    now = datetime.now(UTC)
+    today = datetime.combine(now.date(), datetime.min.time(), UTC)
+    with open_database(settings) as database:
+        plan.apply(database)
+        sample = make_sample(SampleSpec(users=30, tracks=80, days=20, seed=3), end=today)
+        write_sample(database, sample, home=settings.echotune_home, now=now)
+        with hold_lease(database) as token:
+            snapshot = take_snapshot(database, settings.echotune_home, now)
+            manifest = build_release(snapshot, settings.echotune_home, NightlyParameters(), today)
+            verify(database, manifest, upload(database, settings.echotune_home, manifest, token))
+            switch(database, manifest, token)
+    return settings
+
+
+def all_commands() -> list[list[str]]:
+    found: list[list[str]] = [[]]
+
+    def walk(command: object, path: list[str]) -> None:
+        for name, child in getattr(command, "commands", {}).items():
+            found.append([*path, name])
+            walk(child, [*path, name])
+
+    walk(get_command(cli.app), [])
+    return found
+
+
+@pytest.mark.parametrize("path", all_commands(), ids=" ".join)
+def test_every_command_has_help_that_says_what_it_does(path: list[str], run: Run) -> None:
+    status, out, _ = run(*path, "--help")
+    assert status == 0
+    assert "Usage: echotune" in out
+    assert len(out.split("\n\n")[1].strip()) > 20
+
+
+def test_the_commands_of_the_design_are_there() -> None:
+    names = {" ".join(path) for path in all_commands()}
+    assert names >= {
+        *("import plays", "import feedback", "import tracks", "import users", "sample", "nightly", "releases list"),
+        *("releases show", "releases rollback", "profile", "similar-users", "similar-tracks", "recommend", "doctor"),
+        *("schema plan", "schema apply", "db start", "db stop", "db uri", "db status", "demo"),
+    }
+
+
+def test_an_import_prints_totals_that_add_up_and_says_why_rows_were_set_aside(
+    run: Run, settings: Settings, tmp_path: Path, db: Database
+) -> None:
+    file = tmp_path / "plays.csv"
+    file.write_text(
+        "who,track_id,played_at\nann,t1,2026-01-01\nann,t2,never\n,t1,2026-01-02\nbob,t1,2026-01-01\nbob,t1,2026-01-01\n"
+    )
+    status, out, err = run("import", "plays", str(file), "--map", "who=user_id", "--json")
+    assert (status, err) == (0, "")
+    (totals,) = json.loads(out)
+    assert (totals["read"], totals["imported"], totals["set aside"]) == (5, 2, 3)
+    assert sum(totals["reasons"].values()) == 3
+    assert db["listening_history"].count_documents({}) == 2
+    rejected = pq.read_table(totals["rejected"])
+    assert sorted(rejected["line"].to_pylist()) == [3, 4, 6]
+    again = json.loads(run("import", "plays", str(file), "--map", "who=user_id", "--json")[1])[0]
+    assert (again["imported"], again["already there"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["import", "plays", "nowhere.csv"], 2, "nowhere.csv"),
+        (["import", "plays", "plays.csv", "--map", "nonsense"], 2, "nonsense"),
+        (["nightly", "--as-of", "soon"], 2, "--as-of soon"),
+        (["nightly", "--set", "recommendations.kk=5"], 2, "did you mean recommendations.k"),
+        (["nightly", "--set", "recommendations.k=0"], 2, "recommendations.k"),
+        (["nightly", "--set", "recommendations.k=many"], 2, "recommendations.k"),
+        (["sample", "--users", "0"], 2, "users"),
+        (["sample", "--end", "late"], 2, "--end late"),
+        (["profile", "ann"], 7, "no release is live yet"),
+        (["recommend", "ann", "--strategy", "magic"], 2, "magic"),
+        (["recommend", "ann", "-k", "0"], 2, "-k"),
+        (["releases", "show", "2020-01-01-abcdef"], 7, "there is no release 2020-01-01-abcdef"),
+        (["releases", "rollback"], 7, "nothing is live yet"),
+        (["db", "uri"], 2, "MONGODB_URI is set"),
+        (["sing"], 2, "sing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+@pytest.mark.usefixtures("settings")
+def test_wrong_input_is_one_line_with_its_own_status(words: list[str], status: int, message: str, run: Run) -> None:
+    Path("plays.csv").write_text("user_id,track_id,played_at\nann,t1,2026-01-01\n")
+    found, _, err = run(*words)
+    assert found == status
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("error: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("content", [b"", b"user_id,track_id,played_at\n", b"\xff\xfe\x00user", b"a;b\n1;2\n"])
+@pytest.mark.usefixtures("settings")
+def test_a_file_that_is_none_is_one_line(content: bytes, run: Run) -> None:
+    Path("plays.csv").write_bytes(content)
+    status, _, err = run("import", "plays", "plays.csv")
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "plays.csv" in err
+
+
+def test_a_database_that_is_not_there_is_one_line_without_its_address(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", "mongodb://ann:secret-word@127.0.0.1:9/?serverSelectionTimeoutMS=200")
+    monkeypatch.setattr("features.database.SELECTION_TIMEOUT_MS", 300)
+    status, out, err = run("profile", "ann")
+    assert status == 3
+    assert len(err.strip().splitlines()) == 1
+    assert "can't be reached" in err
+    assert "secret-word" not in out + err
+    assert "127.0.0.1" not in out + err
+
+
+def test_a_home_that_can_not_be_written_is_one_line(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").write_text("in the way")
+    monkeypatch.setenv("ECHOTUNE_HOME", "file/home")
+    Path("plays.csv").write_text("user_id,track_id,played_at\nann,t1,2026-01-01\n")
+    assert run("import", "plays", "plays.csv")[0] == 0  # nothing is set aside, so nothing has to be written
+    status, _, err = run("nightly")
+    assert status == 6
+    assert len(err.strip().splitlines()) == 1
+    assert "ECHOTUNE_HOME" in err
+
+
+def test_reads_print_json_that_parses_and_tables_that_name_things(run: Run, released: Settings) -> None:
+    with open_database(released) as database:
+        user = database["feature_store"].find_one({"featureType": "user_profile", "userId": {"$type": "string"}})[
+            "userId"
+        ]
+    profile = json.loads(run("profile", user, "--json")[1])
+    assert 0 <= profile["profile"]["energy_mean"] <= 1
+    assert "repeats" in run("profile", user)[1]
+    neighbors = json.loads(run("similar-users", user, "--json")[1])["neighbors"]
+    assert [n["jaccard"] for n in neighbors] == sorted((n["jaccard"] for n in neighbors), reverse=True)
+    lists = json.loads(run("recommend", user, "-k", "3", "--json")[1])
+    assert [c["rank"] for c in lists["candidates"]] == [1, 2, 3]
+    track = lists["candidates"][0]["track_id"]
+    similar = json.loads(run("similar-tracks", track, "-k", "4", "--json")[1])["similar"]
+    assert len(similar) == 4
+    assert track not in [entry["track_id"] for entry in similar]
+    releases = json.loads(run("releases", "list", "--json")[1])
+    assert [entry["live"] for entry in releases] == [True]
+    assert json.loads(run("releases", "show", "--json")[1])["state"] == "live"
+    assert json.loads(run("doctor", "--json")[1])[0]["ok"]
+    assert json.loads(run("schema", "plan", "--json")[1]) == []
+    for words in (
+        ["similar-users", user],
+        ["similar-tracks", track],
+        ["recommend", user],
+        ["releases", "list"],
+        ["doctor"],
+    ):
+        status, out, err = run(*words)
+        assert (status, err) == (0, "")
+        assert len(out.splitlines()) > 3
+
+
+def test_an_unknown_user_or_track_is_named(run: Run, released: Settings) -> None:
+    for command in ("profile", "similar-users", "similar-tracks", "recommend"):
+        status, _, err = run(command, "nobody-at-all")
+        assert status == 7
+        assert "nobody-at-all" in err
+
+
+def test_doctor_tells_a_scheduler_by_its_status(run: Run, settings: Settings) -> None:
+    status, out, _ = run("doctor")
+    assert status == 1
+    assert "echotune nightly" in out
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_to_a_live_release_and_nothing_left_running(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    times = [datetime(2026, 1, 1 + n % 28, n % 24, tzinfo=UTC) for n in range(60)]
+    table = pa.table(
+        {
+            "user_id": [f"user-{n % 6}" for n in range(60)],
+            "track_id": [f"track-{n % 10}" for n in range(60)],
+            "played_at": times,
+        }
+    )
+    pq.write_table(table, tmp_path / "plays.parquet")
+
+    def echotune(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flows.cli", *words]
+        return subprocess.run(command, cwd=tmp_path, env=clean_environment, capture_output=True, text=True, check=False)
+
+    assert echotune("import", "plays", "plays.parquet").returncode == 0
+    first = echotune("nightly")
+    assert first.returncode == 0, first.stderr
+    live = first.stdout.strip().splitlines()[-1]
+    assert re.fullmatch(r"release \d{4}-\d\d-\d\d-[0-9a-f]{6} live", live)
+    second = echotune("nightly")
+    assert second.stdout.strip().splitlines()[-1] == live
+    assert "nothing was written" in second.stdout
+    assert "user-1" in echotune("recommend", "user-1").stdout
+    assert json.loads(echotune("db", "status", "--json").stdout)["running"] is False
+    assert first.stderr == second.stderr == ""

@@ -1,0 +1,149 @@
+"""The nightly flow on a real Prefect server and a real database."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pymongo.database import Database
+
+from features.database import open_database
+from features.errors import BusyError, GateError, InputError, UnreachableError
+from features.parameters import NightlyParameters
+from features.release.ledger import hold_lease, read_pointer
+from features.release.manifest import read_manifest, releases_on_disk
+from features.schema import plan
+from features.settings import Settings
+from features.sources.sample import SampleSpec, make_sample, write_sample
+from flows import nightly as module
+from flows.nightly import nightly, resolve_as_of
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+pytestmark = [
+    pytest.mark.usefixtures("prefect"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Prefect's and its server's own
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture
+def sampled(settings: Settings) -> Settings:
+    with open_database(settings) as database:
+        plan.apply(database)
+        today = datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC)
+        sample = make_sample(SampleSpec(users=25, tracks=80, days=20, seed=3), end=today)
+        write_sample(database, sample, home=settings.echotune_home, now=datetime.now(UTC))
+    return settings
+
+
+def test_a_run_publishes_a_release_and_a_second_one_finds_it_there(sampled: Settings, db: Database) -> None:
+    first = nightly()
+    assert first.published
+    assert db["releases"].find_one({"_id": "live"})["release"] == first.release
+    assert db["feature_store"].count_documents({"featureType": "user_profile"}) == first.counts["user_profile"] > 0
+    changed_at = db["releases"].find_one({"_id": "live"})["changedAt"]
+    second = nightly()
+    assert (second.release, second.published) == (first.release, False)
+    assert db["releases"].find_one({"_id": "live"})["changedAt"] == changed_at
+    third = nightly(parameters=NightlyParameters.model_validate({"recommendations": {"k": 5}}))
+    assert third.release != first.release
+    assert db["releases"].find_one({"_id": first.release})["state"] == "retired"
+    assert max(len(d["candidates"]) for d in db["recommendations"].find({"release": third.release})) == 5
+
+
+def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> None:
+    from prefect.client.orchestration import get_client
+
+    result = nightly()
+
+    async def artifacts() -> dict[str, str]:
+        async with get_client() as client:
+            return {a.key: str(a.data) for a in await client.read_artifacts()}
+
+    found = asyncio.run(artifacts())
+    assert "user profiles" in found["release-contents"]
+    assert f"# Release {result.release}" in found["release-summary"]
+    assert "@" not in found["release-summary"]  # no e-mail gets into an artifact
+
+
+def test_a_failed_gate_keeps_the_live_release_and_no_gate_publishes_anyway(
+    sampled: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = nightly().release
+    from features.release import build
+
+    broken = build.check_embeddings
+
+    def never(*args: object) -> list[object]:
+        return [type(check)(check.name, False, "made to fail") for check in broken(*args)]
+
+    monkeypatch.setattr(build, "check_embeddings", never)
+    parameters = NightlyParameters.model_validate({"recommendations": {"k": 7}})
+    with pytest.raises(GateError, match="embeddings are finite"):
+        nightly(parameters=parameters)
+    assert read_pointer(db).release == live
+    failed = db["releases"].find_one({"state": "failed"})
+    assert db["recommendations"].count_documents({"release": failed["_id"]}) == 0
+    assert failed["_id"] in releases_on_disk(sampled.echotune_home)
+    assert not read_manifest(sampled.echotune_home, failed["_id"]).passed
+    assert nightly(parameters=parameters, gate=False).release == failed["_id"]
+    assert read_pointer(db).release == failed["_id"]
+
+
+def test_a_run_beside_another_ends_with_one_clear_line(sampled: Settings, db: Database) -> None:
+    with hold_lease(db), pytest.raises(BusyError, match="another run holds the lease"):
+        nightly()
+    assert nightly().published
+
+
+def test_a_database_without_plays_is_an_input_error(settings: Settings) -> None:
+    with pytest.raises(InputError, match="no plays before"):
+        nightly()
+
+
+def test_a_lost_connection_is_tried_again_and_nothing_else_is(
+    sampled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module.take_snapshot
+    calls = []
+
+    def lose_it_twice(*args: object) -> object:
+        calls.append(args)
+        if len(calls) < 3:
+            raise UnreachableError("the connection to the database was lost")
+        return real(*args)
+
+    monkeypatch.setattr(module, "take_snapshot", lose_it_twice)
+    monkeypatch.setattr(module.snapshot_inputs, "retry_delay_seconds", [0, 0, 0])
+    assert nightly().published
+    assert len(calls) == 3
+
+    def refuse(*args: object) -> object:
+        calls.append(args)
+        raise InputError("no")
+
+    monkeypatch.setattr(module, "take_snapshot", refuse)
+    with pytest.raises(InputError):
+        nightly()
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        (None, datetime(2026, 11, 23, tzinfo=UTC)),
+        ("2026-11-22", datetime(2026, 11, 23, tzinfo=UTC)),
+        ("2026-11-21", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11-21T03:00", datetime(2026, 11, 21, 3, tzinfo=UTC)),
+        ("2026-11-21T03:00+02:00", datetime(2026, 11, 21, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_date_means_to_its_end_and_a_time_means_itself(given: str | None, moment: datetime) -> None:
+    assert resolve_as_of(given, NOW) == moment
+
+
+@pytest.mark.parametrize("given", ["yesterday", "2026-13-01", "", "2026-11-23", (NOW + timedelta(hours=1)).isoformat()])
+def test_a_bad_or_future_as_of_is_one_clear_line(given: str) -> None:
+    with pytest.raises(InputError, match=r"--as-of .*"):
+        resolve_as_of(given, NOW)
