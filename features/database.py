@@ -29,6 +29,7 @@ AUTHENTICATION_CODES = {18, 8000}
 UNAUTHORIZED = 13
 VALIDATION = 121
 DUPLICATE_KEY = 11000
+OUT_OF_DISK_SPACE = 14031
 
 
 @contextmanager
@@ -71,6 +72,11 @@ def _client(uri: str) -> MongoClient[Document]:
         )
     except (ValueError, TypeError):  # such as a port beyond 65535; the message may quote the URI
         raise InvalidURI("unusable") from None
+    except OSError as error:
+        raise DatabaseError(
+            f"a certificate file that MONGODB_URI names can't be read ({error.strerror or type(error).__name__}); "
+            "correct its tlsCAFile and tlsCertificateKeyFile"
+        ) from None
 
 
 @contextmanager
@@ -109,12 +115,15 @@ def _explain_refusal(error: OperationFailure) -> str:
         return "the database refuses the user or password; correct them in MONGODB_URI"
     if error.code == UNAUTHORIZED:
         return "the database user may not do this; give it read and write access to the database"
-    return f"the database refused an operation (code {error.code}): {_first_line(error.details)}"
+    message = _first_line(error.details)
+    if error.code == OUT_OF_DISK_SPACE or "WT_PANIC" in message:
+        return "the database can't write, most likely because its disk is full; free some space and run again"
+    return f"the database refused an operation (code {error.code}): {message}"
 
 
 def _first_line(details: Any) -> str:
-    message = str((details or {}).get("errmsg", "no message")).splitlines()[0]
-    return message[:200]
+    message = str((details or {}).get("errmsg") or "no message")
+    return message.splitlines()[0][:200]
 
 
 def split_documents(raw: Any) -> list[bytes]:

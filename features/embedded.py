@@ -321,14 +321,15 @@ def _wait_until_gone(home: Path) -> StopResult | None:
 
 def _failure(home: Path, what: str) -> EchotuneError:
     """The error for a server that is not there, told by the last line of its log."""
-    free = shutil.disk_usage(home).free
-    if free < 16 << 20:
-        return StorageError(
-            f"{home}: the built-in database {what}, its disk is full ({free >> 10:,} KiB free); "
-            "make room or point ECHOTUNE_HOME elsewhere"
-        )
     last = _log_text(home).strip().rpartition("\n")[2].strip() or "its log is empty"
     message = f"the built-in database {what}: {last}; see {_log(home)}, or set MONGODB_URI to use another server"
+    with _storage_errors(home):
+        free = shutil.disk_usage(home).free
+    if free < 16 << 20:
+        return StorageError(
+            f"{home}: the disk is full ({free >> 10:,} KiB free), the built-in database {what}: {last}; "
+            "make room or point ECHOTUNE_HOME elsewhere"
+        )
     if any(text in last for text in ("Permission denied", "Read-only file system", "No space left", "quota")):
         return StorageError(message)
     return DatabaseError(message)
@@ -459,8 +460,9 @@ def _stop_orphan(home: Path) -> None:
 def _end(pid: int, is_running: Callable[[], bool]) -> None:
     """Asks a server to stop and waits; kills it when it doesn't."""
     for number, patience_s in ((signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGKILL, STOP_TIMEOUT_S)):
-        if is_running():
-            os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it may end between the two
+            if is_running():
+                os.kill(pid, number)
         deadline = time.monotonic() + patience_s
         while is_running() and time.monotonic() < deadline:
             time.sleep(WAIT_S)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -88,3 +89,28 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
         first = error.errors()[0]
         path = ".".join(str(step) for step in first["loc"])
         raise InputError(f"--set {path}={first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+
+
+def resolve_as_of(as_of: str | None, now: datetime) -> datetime:
+    """The moment from which on plays are left out.
+
+    A date means to the end of that day in UTC; a date and time mean that moment, in UTC where no zone is given.
+    Nothing means to the end of today: everything known counts, and all runs of one day make the same release.
+
+    Raises:
+        InputError: neither a date nor a date and time, or one in the future.
+    """
+    if as_of is None:
+        day = now.astimezone(UTC).date()
+        return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    try:
+        moment = datetime.fromisoformat(as_of)
+    except ValueError:
+        raise InputError(
+            f"--as-of {as_of} is neither a date nor a time; write 2026-11-22 or 2026-11-22T03:00"
+        ) from None
+    whole_day = len(as_of.strip()) <= len("2026-11-22")
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > now:
+        raise InputError(f"--as-of {as_of} lies in the future; the latest is {now:%Y-%m-%d}")
+    return moment + timedelta(days=1) if whole_day else moment

@@ -32,7 +32,8 @@ def translated_storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, f"{error.strerror or error}; check the disk and the folder")
+        what = os.strerror(error.errno) if error.errno else error  # pyarrow's own text tells of its insides
+        remedy = REMEDIES.get(error.errno or 0, f"{what}; check the disk and the folder")
         raise StorageError(f"can't write {path}: {remedy}") from error
 
 

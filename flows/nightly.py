@@ -2,7 +2,7 @@
 
 # No postponed annotations in this module: Prefect reads them when it makes the parameter schema.
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from features.database import open_database
-from features.errors import GateError, InputError, NotFoundError, UnreachableError
+from features.errors import GateError, NotFoundError, UnreachableError
 from features.evaluate.gate import Check, verdict
-from features.parameters import NightlyParameters
+from features.parameters import NightlyParameters, resolve_as_of
 from features.progress import Progress, silent
 from features.release.build import build_release
 from features.release.ledger import hold_lease, read_pointer, record
@@ -69,31 +69,6 @@ def _stage(name: str) -> Any:
         retry_jitter_factor=0.5,
         retry_condition_fn=on_lost_connections,
     )
-
-
-def resolve_as_of(as_of: str | None, now: datetime) -> datetime:
-    """The moment from which on plays are left out.
-
-    A date means to the end of that day in UTC; a date and time mean that moment, in UTC where no zone is given.
-    Nothing means to the end of today: everything known counts, and all runs of one day make the same release.
-
-    Raises:
-        InputError: neither a date nor a date and time, or one in the future.
-    """
-    if as_of is None:
-        day = now.astimezone(UTC).date()
-        return datetime.combine(day, time(), UTC) + timedelta(days=1)
-    try:
-        moment = datetime.fromisoformat(as_of)
-    except ValueError:
-        raise InputError(
-            f"--as-of {as_of} is neither a date nor a time; write 2026-11-22 or 2026-11-22T03:00"
-        ) from None
-    whole_day = len(as_of.strip()) <= len("2026-11-22")
-    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment > now:
-        raise InputError(f"--as-of {as_of} lies in the future; the latest is {now:%Y-%m-%d}")
-    return moment + timedelta(days=1) if whole_day else moment
 
 
 @_stage("schema")

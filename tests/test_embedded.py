@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pymongo import MongoClient
@@ -453,6 +454,13 @@ def test_a_server_that_fails_shows_the_last_line_of_its_log(home, tmp_path, monk
     with pytest.raises(error, match=rf"did not start: {last_line}; see .*db\.log"):
         start(home)
     assert not status(home).running
+
+
+def test_a_full_disk_is_named_as_the_cause(home, tmp_path, monkeypatch):
+    fake_server(monkeypatch, tmp_path, "exit 1")  # it may not even have had room for a line in its log
+    monkeypatch.setattr(embedded.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(StorageError, match=r"disk is full \(4 KiB free\), .* its log is empty; make room"):
+        start(home)
 
 
 def test_a_server_that_never_answers_is_given_up_and_ended(home, tmp_path, monkeypatch):

@@ -91,6 +91,12 @@ def tables(**rows: Iterable[Row]) -> dict[str, pa.Table]:
     }
 
 
+def rows_before(world: Mapping[str, pa.Table], name: str) -> list[Row]:
+    """Plays or feedback from before the moment, as rows."""
+    at = "played_at" if name == "plays" else "created_at"
+    return [row for row in world[name].to_pylist() if row[at].timestamp() * 1000 < AS_OF]
+
+
 def shuffled(world: Mapping[str, pa.Table], seed: int) -> dict[str, pa.Table]:
     rng = np.random.default_rng(seed)
     return {name: table.take(pa.array(rng.permutation(table.num_rows))) for name, table in world.items()}

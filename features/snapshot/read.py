@@ -171,8 +171,8 @@ def _row(document: Mapping[str, Any], fields: Sequence[Field]) -> tuple[dict[str
     row: dict[str, Any] = {}
     for field in fields:
         value = _at(document, field.path)
-        if value is _NOT_AN_OBJECT:
-            return row, f"{field.path.split('.')[0]} is not an object"
+        if isinstance(value, _NotAnObject):
+            return row, f"{value.path} is not an object"
         if value is not None:
             parsed = PARSERS[field.kind](value)
             if parsed is None:
@@ -181,16 +181,19 @@ def _row(document: Mapping[str, Any], fields: Sequence[Field]) -> tuple[dict[str
     return row, None
 
 
-_NOT_AN_OBJECT = object()
+@dataclass(frozen=True)
+class _NotAnObject:
+    path: str
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:
     value: Any = document
-    for name in path.split("."):
+    names = path.split(".")
+    for depth, name in enumerate(names):
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            return _NOT_AN_OBJECT
+            return _NotAnObject(".".join(names[:depth]))
         value = value.get(name)
     return value
 

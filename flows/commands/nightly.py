@@ -1,16 +1,22 @@
 """`echotune nightly`: the flow as a plain command."""
 
 import os
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from features.database import open_database
-from features.parameters import with_settings
+from features.errors import StorageError
+from features.parameters import resolve_as_of, with_settings
 from features.settings import get_settings
 from features.storage import translated_storage_errors
 from flows.console import progress_bars, say, show_table
+
+MIN_FREE_BYTES = 64_000_000
+"""Below this a run would fail half-way, or not even get Prefect's own small database written."""
 
 
 def run(
@@ -30,6 +36,7 @@ def run(
 def publish_release(*, as_of: str | None, gate: bool, pairs: list[str]) -> None:
     """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
     parameters = with_settings(pairs)
+    resolve_as_of(as_of, datetime.now(UTC))  # a wrong date shows before anything is started
     settings = get_settings()
     with open_database(settings):  # a wrong address or password shows at once, before Prefect starts
         prepare_prefect(settings.echotune_home)
@@ -54,10 +61,16 @@ def prepare_prefect(home: Path) -> None:
     Who has pointed Prefect at a server, by the environment or a profile, keeps that and its logs.
 
     Raises:
-        StorageError: the data folder can't be written.
+        StorageError: the data folder can't be written, or its disk is nearly full.
     """
     with translated_storage_errors(home):
         (home / "prefect").mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(home).free
+    if free < MIN_FREE_BYTES:
+        raise StorageError(
+            f"only {free / 1e6:.0f} MB are free under {home}, a run needs {MIN_FREE_BYTES / 1e6:.0f} at least; "
+            "free some space or set ECHOTUNE_HOME to another disk"
+        )
     has_profile = (Path.home() / ".prefect" / "profiles.toml").exists()
     if "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ or has_profile:
         return

@@ -1,7 +1,7 @@
 """The nightly flow on a real Prefect server and a real database."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from pymongo.database import Database
@@ -15,9 +15,8 @@ from features.schema import plan
 from features.settings import Settings
 from features.sources.sample import SampleSpec, make_sample, write_sample
 from flows import nightly as module
-from flows.nightly import nightly, resolve_as_of
+from flows.nightly import nightly
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 pytestmark = [
     pytest.mark.usefixtures("prefect"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Prefect's and its server's own
@@ -127,23 +126,3 @@ def test_a_lost_connection_is_tried_again_and_nothing_else_is(
     with pytest.raises(InputError):
         nightly()
     assert len(calls) == 4
-
-
-@pytest.mark.parametrize(
-    ("given", "moment"),
-    [
-        (None, datetime(2026, 11, 23, tzinfo=UTC)),
-        ("2026-11-22", datetime(2026, 11, 23, tzinfo=UTC)),
-        ("2026-11-21", datetime(2026, 11, 22, tzinfo=UTC)),
-        ("2026-11-21T03:00", datetime(2026, 11, 21, 3, tzinfo=UTC)),
-        ("2026-11-21T03:00+02:00", datetime(2026, 11, 21, 1, tzinfo=UTC)),
-    ],
-)
-def test_a_date_means_to_its_end_and_a_time_means_itself(given: str | None, moment: datetime) -> None:
-    assert resolve_as_of(given, NOW) == moment
-
-
-@pytest.mark.parametrize("given", ["yesterday", "2026-13-01", "", "2026-11-23", (NOW + timedelta(hours=1)).isoformat()])
-def test_a_bad_or_future_as_of_is_one_clear_line(given: str) -> None:
-    with pytest.raises(InputError, match=r"--as-of .*"):
-        resolve_as_of(given, NOW)

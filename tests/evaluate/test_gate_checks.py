@@ -1,0 +1,143 @@
+"""The gate: a sound release passes, and each fault fails the check that names it and no other."""
+
+import numpy as np
+import pytest
+from worlds import AS_OF, evidence_of, lists_of, random_world
+
+from features.compute.overlaps import similar_users
+from features.compute.profiles import build_profiles
+from features.evaluate.gate import (
+    Check,
+    check_embeddings,
+    check_lists,
+    check_profiles,
+    check_similarity,
+    verdict,
+)
+
+
+def failed(checks: list[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
+
+
+PROFILES = np.array([[0.5, np.nan], [0.1, 0.2]])
+SURE = np.array([0.0, 1.0])
+
+
+def test_sound_profiles_pass():
+    assert failed(check_profiles(PROFILES, SURE, 2)) == []
+    assert failed(check_profiles(np.zeros((0, 5)), np.zeros(0), 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("vectors", "confidence", "expected", "name"),
+    [
+        (PROFILES, SURE, 3, "a profile for everyone who played"),
+        (PROFILES, SURE, 1, "a profile for everyone who played"),
+        (np.array([[np.inf, 0.0], [0.1, 0.2]]), SURE, 2, "profiles are finite"),
+        (np.array([[np.nan, np.nan], [0.1, 0.2]]), SURE, 2, "no profile is all undefined"),
+        (PROFILES, np.array([0.5, 1.1]), 2, "profile confidence in 0..1"),
+        (PROFILES, np.array([-0.1, 0.5]), 2, "profile confidence in 0..1"),
+        (PROFILES, np.array([np.nan, 0.5]), 2, "profile confidence in 0..1"),
+    ],
+)
+def test_a_fault_of_profiles_fails_its_own_check(vectors, confidence, expected, name):
+    assert failed(check_profiles(vectors, confidence, expected)) == [name]
+
+
+EMBEDDINGS = np.array([[0.6, 0.8], [0.0, 0.0]], np.float32)
+
+
+def test_sound_embeddings_pass():
+    assert failed(check_embeddings(EMBEDDINGS, SURE)) == []
+
+
+@pytest.mark.parametrize(
+    ("vectors", "confidence", "name"),
+    [
+        (np.array([[np.nan, 0.0], [1.0, 0.0]]), SURE, "embeddings are finite"),
+        (np.array([[0.6, 0.9], [1.0, 0.0]]), SURE, "embeddings have unit length"),
+        (np.array([[0.01, 0.0], [1.0, 0.0]]), SURE, "embeddings have unit length"),
+        (EMBEDDINGS, np.array([0.5, 2.0]), "embedding confidence in 0..1"),
+    ],
+)
+def test_a_fault_of_embeddings_fails_its_own_check(vectors, confidence, name):
+    assert failed(check_embeddings(vectors, confidence)) == [name]
+
+
+NEIGHBORS, COMMON, SCORES = (
+    np.array([[1, 2], [0, -1], [0, -1]]),
+    np.array([[7, 5], [7, 0], [5, 0]]),
+    [[0.5, 0.4], [0.5, 0], [0.4, 0]],
+)
+
+
+def test_sound_similarity_passes():
+    assert failed(check_similarity(NEIGHBORS, COMMON, np.array(SCORES), 5)) == []
+    assert failed(check_similarity(np.zeros((1, 0), int), np.zeros((1, 0), int), np.zeros((1, 0)), 5)) == []
+
+
+@pytest.mark.parametrize(
+    ("neighbors", "common", "scores", "name"),
+    [
+        (np.array([[1, 2], [1, -1], [0, -1]]), COMMON, SCORES, "nobody is their own neighbour"),
+        (NEIGHBORS, np.array([[7, 4], [7, 0], [5, 0]]), SCORES, "neighbours share at least 5 tracks"),
+        (NEIGHBORS, COMMON, [[0.4, 0.5], [0.5, 0], [0.4, 0]], "neighbours stand best first"),
+    ],
+)
+def test_a_fault_of_similarity_fails_its_own_check(neighbors, common, scores, name):
+    assert failed(check_similarity(neighbors, common, np.array(scores), 5)) == [name]
+
+
+LISTS, REASONS = [np.array([0.9, 0.9, 0.1]), np.array([1.0])], [[["a"], ["b", "c"], ["d"]], [["e"]]]
+
+
+def test_sound_lists_pass():
+    assert failed(check_lists(LISTS, REASONS, 0, 2)) == []
+    assert failed(check_lists([], [], 0, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "reasons", "forbidden_count", "name"),
+    [
+        ([], [], 0, "there are lists where there is taste"),
+        ([np.array([1.5])], [[["a"]]], 0, "scores lie in 0..1"),
+        ([np.array([-0.5])], [[["a"]]], 0, "scores lie in 0..1"),
+        ([np.array([np.nan])], [[["a"]]], 0, "scores lie in 0..1"),
+        ([np.array([0.1, 0.2])], [[["a"], ["b"]]], 0, "scores do not rise with rank"),
+        ([np.array([0.2, 0.1])], [[["a"], []]], 0, "every track has a reason"),
+        ([np.array([0.2, 0.1])], [[["a"]]], 0, "every track has a reason"),
+        ([np.array([0.2])], [[[""]]], 0, "every track has a reason"),
+        (LISTS, REASONS, 1, "no forbidden track is recommended"),
+    ],
+)
+def test_a_fault_of_lists_fails_its_own_check(scores, reasons, forbidden_count, name):
+    assert failed(check_lists(scores, reasons, forbidden_count, 2)) == [name]
+
+
+def test_the_verdict_names_the_first_fault_and_counts_them():
+    good, bad, worse = Check("a", True, "1"), Check("b", False, "2 of 3"), Check("c", False, "9")
+    assert verdict([good, good]) == "2 checks passed"
+    assert verdict([good, bad, worse]) == "2 of 3 checks failed, first: b (2 of 3)"
+
+
+def test_a_check_is_plain_data():
+    assert Check("a", True, "1").to_dict() == {"name": "a", "passed": True, "detail": "1"}
+    for check in (*check_profiles(PROFILES, SURE, 2), *check_similarity(NEIGHBORS, COMMON, np.array(SCORES), 5)):
+        assert type(check.passed) is bool
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_computed_of_any_world_passes(seed):
+    evidence = evidence_of(random_world(seed))
+    data, made = evidence.dataset, evidence.embeddings
+    profiles = build_profiles(evidence.interactions, data.plays, data.catalog, as_of_ms=AS_OF, top_genres=5)
+    similar = similar_users(evidence.interactions.plays, k=4, min_common=2)
+    lists = lists_of(evidence)
+    checks = [
+        *check_profiles(profiles.vectors, profiles.confidence, len(np.unique(data.plays.user))),
+        *check_embeddings(made.vectors, made.confidence),
+        *check_similarity(similar.neighbors, similar.common, similar.jaccard, 2),
+        *check_lists([e.scores for e in lists], [e.reasons for e in lists], 0, len(data.users)),
+    ]
+    assert failed(checks) == []
