@@ -21,7 +21,7 @@ EVIDENCE_LISTENERS = 5
 EXACT_SVD_CELLS = 4_000_000
 """Up to this size the dense, exact decomposition is as fast as the randomized one."""
 
-ARTIST_SHARE, GENRE_SHARE, AUDIO_SHARE = 0.40, 0.35, 0.25
+ARTIST_SHARE, GENRE_SHARE, AUDIO_SHARE = 0.30, 0.38, 0.32
 """How much artist, genres and audio features count in the content part, where a track has them all. Artist
 first: of what is known of a track nobody played, it says most about who will."""
 

@@ -25,6 +25,7 @@ FEATURE_WORDS = {
     "instrumentalness": "instrumentalness",
     "loudness": "loudness",
 }
+FEATURE_COLUMNS = [AUDIO_NAMES.index(name) for name in FEATURE_WORDS]
 ORDER = {
     "collaborative": ("neighbors", "artist", "seed"),
     "content-based": ("artist", "genre", "audio", "seed"),
@@ -92,16 +93,18 @@ class Explainer:
             "neighbors": self._neighbors,
             "artist": self._artist,
             "genre": self._genre,
-            "audio": self._audio,
             "popular": self._popular,
         }
         nearest, similarity = self._nearest(taste, tracks)
+        audio = self._audio(taste, tracks)
         found = []
         for position, track in enumerate(tracks):
             texts: list[str] = []
             for kind in ORDER[strategy]:
                 if kind == "seed":
                     text = self._seed(taste, int(nearest[position]), float(similarity[position]))
+                elif kind == "audio":
+                    text = audio[position]
                 else:
                     text = kinds[kind](taste, int(track))
                 texts += [text] if text else []
@@ -159,20 +162,23 @@ class Explainer:
 
     def _genre(self, taste: Taste, track: int) -> str | None:
         genres, _ = sparse_row(self.evidence.dataset.catalog.genres, track)
-        shares = taste.genre_share[genres]
-        if not len(genres) or np.isnan(shares).any() or shares.max() < GENRE_SHARE:
+        best = max(genres.tolist(), key=taste.genre_share.__getitem__, default=None)
+        share = 0.0 if best is None else float(taste.genre_share[best])
+        if best is None or not share >= GENRE_SHARE:  # not NaN either
             return None
-        best = int(genres[np.argmax(shares)])
-        return f"{self.evidence.dataset.catalog.genre_names[best].capitalize()} is {shares.max():.0%} of what you play"
+        return f"{self.evidence.dataset.catalog.genre_names[best].capitalize()} is {share:.0%} of what you play"
 
-    def _audio(self, taste: Taste, track: int) -> str | None:
-        distance = np.abs(self.audio[track] - taste.audio_mean)
-        close = [name for name in FEATURE_WORDS if distance[AUDIO_NAMES.index(name)] <= CLOSE_AUDIO]
-        if not close:
-            return None
-        close.sort(key=lambda name: distance[AUDIO_NAMES.index(name)])
-        words = " and ".join(FEATURE_WORDS[name] for name in close[:2])
-        return f"Close in {words} to what you usually play"
+    def _audio(self, taste: Taste, tracks: np.ndarray) -> list[str | None]:
+        """For all tracks at once: the one or two features closest to the user's mean, where they are close."""
+        distance = np.abs(self.audio[tracks] - taste.audio_mean)[:, FEATURE_COLUMNS]
+        closest = np.argsort(distance, axis=1, kind="stable")[:, :2]
+        close = np.take_along_axis(distance, closest, axis=1) <= CLOSE_AUDIO
+        words = list(FEATURE_WORDS.values())
+        texts = [
+            " and ".join(words[feature] for feature, near in zip(features, are_close, strict=True) if near)
+            for features, are_close in zip(closest.tolist(), close.tolist(), strict=True)
+        ]
+        return [f"Close in {text} to what you usually play" if text else None for text in texts]
 
     def _seed(self, taste: Taste, seed: int, similarity: float) -> str | None:
         if seed < 0 or similarity <= 0.0:
