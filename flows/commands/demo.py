@@ -1,5 +1,6 @@
 """`echotune demo`: the main job on a sample, and its result shown. What `make demo` runs."""
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +18,11 @@ LISTENERS = 3
 
 
 def demo() -> None:
-    """Make a sample, run the nightly job, and show three listeners with profile, neighbours and lists."""
-    settings = get_settings()
-    with open_database(settings) as database:  # one server for all the steps
-        where = "the built-in database" if settings.uses_embedded_database else "the database of MONGODB_URI"
-        say(f"1. A sample of synthetic listeners into {where}, `{database.name}`")
+    """Make a sample in the built-in database, run the nightly job, and show three listeners."""
+    os.environ["MONGODB_URI"] = ""  # whatever .env says: synthetic listeners have no place in a real database
+    get_settings.cache_clear()
+    with open_database(get_settings()) as database:  # one server for all the steps
+        say(f"1. A sample of synthetic listeners into the built-in database, `{database.name}`")
         if database[LISTENING_HISTORY].find_one({}, {"_id": 1}) is None:
             today = datetime.now(UTC).date().isoformat()
             show_totals(make_and_write_sample(users=200, tracks=1200, days=90, seed=7, end=today), as_json=False)
