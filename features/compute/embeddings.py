@@ -131,10 +131,7 @@ def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int) -> tuple[n
     largest = np.argmax(np.abs(right), axis=1)
     right = right * np.sign(right[np.arange(len(right)), largest])[:, None]
     right[:, np.linalg.norm(right, axis=0) < ROUNDING] = 0.0  # tracks without weight, or outside these dimensions
-    users = scaled @ right.T
-    length = np.sqrt(np.asarray(scaled.multiply(scaled).sum(axis=1)).ravel())
-    users[np.linalg.norm(users, axis=1) < ROUNDING * length] = 0.0
-    return users, right.T.copy()
+    return scaled @ right.T, right.T.copy()
 
 
 def content_vectors(catalog: Catalog, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

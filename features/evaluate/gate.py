@@ -83,7 +83,7 @@ def check_lists(
         scores: one array a list.
         reasons: one list of texts a track a list.
         forbidden_count: recommended tracks that their user must not be shown.
-        expected: users with weight; where there are any, there must be lists. Who has heard everything has none.
+        expected: users with taste and something left to hear; where there are any, there must be lists.
     """
     outside = sum(int((~((values >= 0) & (values <= 1))).sum()) for values in scores)
     rising = sum(int((np.diff(values) > 0).sum()) for values in scores)

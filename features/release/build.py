@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
-from features.compute.interactions import build_interactions
+from features.compute.interactions import Interactions, build_interactions
 from features.compute.overlaps import SimilarUsers, similar_users
 from features.compute.profiles import Profiles, build_profiles
 from features.compute.rows import sparse_row
@@ -114,7 +114,7 @@ def _build(
                 [entry.scores for entry in lists],
                 [entry.reasons for entry in lists],
                 _forbidden_count(evidence, lists, include_heard=parameters.recommendations.include_heard),
-                int((np.diff(interactions.weights.indptr) > 0).sum()),
+                _could_have_lists(interactions),
             ),
         ]
     history_days = int(profiles.history_days.max())
@@ -191,6 +191,13 @@ def _timed_lists(
         start = now
         progress("computing recommendations", len(lists), None)
     return lists, spent
+
+
+def _could_have_lists(interactions: Interactions) -> int:
+    """Users with taste and something left to hear: who knows every track there is has no list, and that is right."""
+    has_taste = np.diff(interactions.weights.indptr) > 0
+    has_more = np.diff(interactions.known.indptr) < interactions.known.shape[1]
+    return int((has_taste & has_more).sum())
 
 
 def _forbidden_count(evidence: Evidence, lists: list[RankedList], *, include_heard: bool) -> int:

@@ -36,6 +36,8 @@ class Pointer:
     release: str
     previous: str | None
     changed_at: datetime
+    withdraw: str | None = None
+    """A release that was rolled back and whose documents are still to be removed."""
 
 
 def releases(database: Database[Document]) -> Collection[Document]:
@@ -49,7 +51,7 @@ def read_pointer(database: Database[Document]) -> Pointer | None:
         found = releases(database).find_one({"_id": LIVE})
     if found is None or found["release"] is None:
         return None
-    return Pointer(found["release"], found["previous"], found["changedAt"])
+    return Pointer(found["release"], found["previous"], found["changedAt"], found.get("withdraw"))
 
 
 @contextmanager
@@ -178,7 +180,13 @@ def update(database: Database[Document], release: str, token: int, change: Mappi
 
 
 def move_pointer(
-    database: Database[Document], to: str, expected: Pointer | None, token: int, *, previous: str | None
+    database: Database[Document],
+    to: str,
+    expected: Pointer | None,
+    token: int,
+    *,
+    previous: str | None,
+    withdraw: str | None = None,
 ) -> Pointer:
     """Points readers at a release, in one write, if the pointer is still what it was seen to be.
 
@@ -188,13 +196,20 @@ def move_pointer(
         expected: the pointer as it was seen; None for none.
         token: of the lease, which has made the pointer's document.
         previous: which release a rollback would go back to.
+        withdraw: a release whose documents are to be removed now.
 
     Raises:
         BusyError: another run has moved it, or a newer one holds the lease.
     """
-    pointer = Pointer(to, previous, _now())
+    pointer = Pointer(to, previous, _now(), withdraw)
     seen = expected.release if expected else None
-    change = {"release": to, "previous": previous, "token": token, "changedAt": pointer.changed_at}
+    change = {
+        "release": to,
+        "previous": previous,
+        "token": token,
+        "changedAt": pointer.changed_at,
+        "withdraw": withdraw,
+    }
     with translated_errors():
         moved = releases(database).update_one(
             {"_id": LIVE, "release": seen, "token": {"$lte": token}}, {"$set": change}

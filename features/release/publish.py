@@ -15,12 +15,14 @@ from features.errors import DatabaseError, NotFoundError
 from features.progress import Progress, silent
 from features.release.documents import OUTPUTS, ReleaseDocuments
 from features.release.ledger import (
+    LIVE,
     Pointer,
     all_releases,
     find_release,
     move_pointer,
     read_pointer,
     record,
+    releases,
     update,
 )
 from features.release.manifest import Manifest, release_folder
@@ -47,10 +49,12 @@ def upload(
         BusyError: a newer run has taken over.
     """
     documents = ReleaseDocuments(release_folder(home, manifest.id), manifest, vectors)
+    _finish_withdrawal(database, token)
     found = find_release_or_none(database, manifest.id)
     if found and _must_start_over(database, found, documents):
-        update(database, manifest.id, token, {"$set": {"ledger": {}}, "$unset": {"expired": ""}})
+        update(database, manifest.id, token, {"$set": {"token": token}})  # nothing is removed by a stale run
         withdraw(database, found)
+        update(database, manifest.id, token, {"$set": {"ledger": {}}, "$unset": {"expired": ""}})
     ledger = record(database, manifest, token, "uploading").get("ledger", {})
     digests = {}
     for output, collection in OUTPUTS.items():
@@ -144,6 +148,7 @@ def rollback(database: Database[Document], token: int) -> tuple[str, str]:
         NotFoundError: there is no release to go back to.
         BusyError: a newer run has moved the pointer.
     """
+    _finish_withdrawal(database, token)
     live = read_pointer(database)
     if live is None:
         raise NotFoundError("nothing is live yet; run `echotune nightly` first")
@@ -152,11 +157,21 @@ def rollback(database: Database[Document], token: int) -> tuple[str, str]:
         raise NotFoundError(f"there is no release before {live.release} to go back to")
     # not the withdrawn release: going back twice goes further back
     older = _newest_before(database, find_release(database, target))
-    move_pointer(database, target, live, token, previous=older)
+    move_pointer(database, target, live, token, previous=older, withdraw=live.release)
     update(database, target, token, {"$set": {"state": "live"}})
-    update(database, live.release, token, {"$set": {"state": "retired", "ledger": {}, "expired": True}})
-    withdraw(database, find_release(database, live.release))
+    _finish_withdrawal(database, token)
     return live.release, target
+
+
+def _finish_withdrawal(database: Database[Document], token: int) -> None:
+    """Removes the documents of the release that was rolled back, perhaps by a run that was killed while at it."""
+    pointer = read_pointer(database)
+    if pointer is None or pointer.withdraw is None:
+        return
+    update(database, pointer.withdraw, token, {"$set": {"state": "retired", "ledger": {}, "expired": True}})
+    withdraw(database, find_release(database, pointer.withdraw))
+    with translated_errors():
+        releases(database).update_one({"_id": LIVE, "token": {"$lte": token}}, {"$set": {"withdraw": None}})
 
 
 def withdraw(database: Database[Document], release: Document) -> int:
@@ -226,6 +241,8 @@ def _of_release(output: str, release: str, built_at: datetime) -> tuple[str, dic
 
 def _insert(database: Database[Document], collection: str, chunk: list[RawBSONDocument]) -> None:
     """Inserts what is not there yet. A document with the same `_id` is the same document: it is left."""
+    if not chunk:
+        return  # a release of one listener who knows every track has no lists
     with translated_errors():
         try:
             database[collection].insert_many(chunk, ordered=False)

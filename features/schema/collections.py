@@ -379,6 +379,7 @@ RELEASES = Collection(
             "token": COUNT,
             "release": {"bsonType": ["string", "null"]},
             "previous": {"bsonType": ["string", "null"]},
+            "withdraw": {"bsonType": ["string", "null"]},
             "changedAt": DATE,
             "owner": {"bsonType": ["string", "null"]},
             "expiresAt": DATE_OR_NULL,

@@ -71,5 +71,5 @@ def _next_steps(store: FeatureStore) -> list[str]:
         f"echotune recommend {user} --strategy content-based -k 20 --json",
         "echotune releases list",
         "echotune import plays FILE --map their_column=played_at",
-        "echotune db start   # then open notebooks/01_look_at_a_release.ipynb",
+        "open notebooks/01_look_at_a_release.ipynb",
     ]

@@ -96,6 +96,19 @@ def test_a_run_beside_another_ends_with_one_clear_line(sampled: Settings, db: Da
     assert nightly().published
 
 
+def test_one_listener_with_one_track_gets_a_release_without_lists(settings: Settings, db: Database) -> None:
+    plan.apply(db)
+    db["listening_history"].insert_one({"userId": "ann", "trackId": "t1", "playedAt": datetime(2026, 1, 1, tzinfo=UTC)})
+    result = nightly()
+    assert result.published
+    assert (result.counts["user_profile"], result.counts["track_embedding"], result.counts["recommendations"]) == (
+        1,
+        1,
+        0,
+    )
+    assert db["feature_store"].count_documents({}) == 3
+
+
 def test_a_database_without_plays_is_an_input_error(settings: Settings) -> None:
     with pytest.raises(InputError, match="no plays before"):
         nightly()

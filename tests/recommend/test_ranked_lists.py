@@ -198,8 +198,10 @@ def test_rounding_is_no_recommendation(seed):
         for number in rng.choice(8, 5, replace=False)
     ]
     evidence, found = by_user(tables(plays=plays), k=9)
-    for user, entries in found.items():
-        assert {int(track_id[1:]) % 2 for track_id in ids_of(evidence, entries["collaborative"])} == {int(user[1:]) % 2}
+    listed = {user: entries["collaborative"] for user, entries in found.items() if "collaborative" in entries}
+    assert len(listed) >= 7
+    for user, entry in listed.items():
+        assert {int(track_id[1:]) % 2 for track_id in ids_of(evidence, entry)} == {int(user[1:]) % 2}
 
 
 def test_seeds_are_the_tracks_that_moved_the_list_most():

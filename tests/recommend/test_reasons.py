@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import AS_OF, evidence_of, lists_of, play, random_world, rows_before, said, tables, track
 
+from features.recommend.reasons import Explainer
 from features.recommend.scores import Evidence
 from features.schema.names import AUDIO_NAMES
 
@@ -200,11 +201,13 @@ def test_a_track_without_a_name_is_called_by_its_id(name):
 
 def test_the_popular_list_says_how_many_listen():
     plays = [play(f"v{i:04d}", "hit") for i in range(1200)] + [play("v0001", "rare")]
-    world = tables(plays=plays, users=[{"user_id": "new"}])
-    assert reasons_for(world, "new", "popular") == {
-        "hit": ["Played by 1,200 listeners"],
-        "rare": ["Played by one listener"],
-    }
+    world = tables(plays=plays, users=[{"user_id": "new"}], tracks=[track("unplayed")])
+    explainer = Explainer(evidence_of(world))
+    assert explainer.reasons("popular", explainer.taste(0), np.array([0, 1, 2])) == [
+        ["Played by 1,200 listeners"],
+        ["Played by one listener"],
+        ["Nobody has played it yet"],
+    ]
 
 
 def test_reasons_count_plays_before_the_moment_only():
