@@ -22,8 +22,9 @@ EXACT_SVD_CELLS = 4_000_000
 """Up to this size the dense, exact decomposition is as fast as the randomized one."""
 
 ARTIST_SHARE, GENRE_SHARE, AUDIO_SHARE = 0.30, 0.38, 0.32
-"""How much artist, genres and audio features count in the content part, where a track has them all. Artist
-first: of what is known of a track nobody played, it says most about who will."""
+"""How much artist, genres and audio features count in the content part, where a track has them all. One
+artist's tracks come out nearest, then those of the genre that sound alike; with more weight on the artist, a
+track's nearest neighbours are its own artist's and nobody else's (looked at on real songs)."""
 
 
 @dataclass(frozen=True, eq=False)

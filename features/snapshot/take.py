@@ -187,13 +187,12 @@ def _write_part(folder: Path, table: str, stamp: str, number: int, rows: list[pa
 
 
 def _remove_strays(snapshot: Snapshot) -> None:
-    """Removes parts that the manifest just written does not name; set-aside files of former runs go too.
-
-    So do scratch files, whose names begin with a dot, of runs that were killed.
-    """
+    """Removes what is not of this snapshot: parts and set-aside files of former ones, scratch of killed runs."""
     stamp = snapshot.bound.astimezone(UTC).strftime(STAMP)
-    named = {snapshot.folder / part for table in snapshot.tables.values() for part in table.parts}
+    tables = snapshot.tables
+    kept = {f"set_aside/{name}-{stamp}.parquet" for name, table in tables.items() if table.set_aside}
+    kept |= {part for table in tables.values() for part in table.parts}
     with translated_storage_errors(snapshot.folder):
         for path in snapshot.folder.glob("*/*.parquet*"):
-            if path.name.startswith(".") or (path not in named and stamp not in path.name):
+            if path.relative_to(snapshot.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)

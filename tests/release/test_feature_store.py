@@ -38,7 +38,7 @@ def built(home, manifest):
 
 
 def test_without_a_release_there_is_one_clear_error(ready):
-    with pytest.raises(NotFoundError, match="^no release is live yet; run `echotune nightly` first$"):
+    with pytest.raises(NotFoundError, match=r"^no release is live yet; run `echotune nightly` first$"):
         FeatureStore(ready)
     with hold_lease(ready), pytest.raises(NotFoundError, match="no release is live yet"):
         FeatureStore(ready)  # the first nightly run is at work
@@ -82,7 +82,7 @@ def test_a_profile_has_every_dimension_by_name_and_keeps_nan(store, built, manif
     assert store.profile("ann")["energy_mean"] > 0
 
 
-@pytest.mark.parametrize("user", ["nobody", "", ObjectId(), "str:", "oid:nonsense", str(ObjectId())])
+@pytest.mark.parametrize("user", ["nobody", "", ObjectId("64b0000000000000000000ff"), "str:", "oid:nonsense", "64b0000000000000000000fe"])
 def test_an_unknown_user_is_told_as_that(store, manifest, user):
     with pytest.raises(NotFoundError, match=f"^release {manifest.id} has no user_profile of user"):
         store.profile(user)

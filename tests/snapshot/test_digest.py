@@ -116,6 +116,14 @@ def test_a_row_twice_is_not_the_row_once():
     assert len({digest_of([]), digest_of([ROW]), digest_of([ROW, ROW])}) == 3
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("text", ""), ("text", "None"), ("number", 0.0), ("small", 0.0), ("flag", False), ("at", 0), ("texts", [])],
+)
+def test_null_is_not_nothing(column, value):
+    assert digest_of([ROW | {column: None}]) != digest_of([ROW | {column: value}])
+
+
 def test_a_null_reads_the_same_whatever_stands_beside_it():
     nulls = dict.fromkeys(ROW)
     assert digest_of([nulls], [ROW]) == digest_of([nulls, ROW])

@@ -297,8 +297,10 @@ def test_an_interrupted_snapshot_leaves_the_former_one_readable(db, tmp_path, mo
 
 def test_scratch_of_a_killed_run_is_cleared_away(db, tmp_path):
     folder = tmp_path / "snapshot" / db.name / "plays"
-    folder.mkdir(parents=True)
-    (folder / ".20260101T000000000000Z-0000.parquet.1a2b3c4d").write_bytes(b"half")
+    snapshot = take_snapshot(db, tmp_path, BOUND)
+    for name in snapshot.tables["plays"].parts:  # of the same bound, as a run leaves them that is tried again
+        (folder / f".{Path(name).name}.1a2b3c4d").write_bytes(b"half")
+        (folder / Path(name).name.replace("0000", "0001")).write_bytes(b"of a longer run")
     snapshot = take_snapshot(db, tmp_path, BOUND)
     assert [file.name for file in files_under(folder)] == [Path(part).name for part in snapshot.tables["plays"].parts]
 
