@@ -132,9 +132,12 @@ def switch(database: Database[Document], manifest: Manifest, token: int) -> Poin
     pointer = before if done else move_pointer(database, manifest.id, before, token, previous=previous)
     assert pointer is not None
     update(database, manifest.id, token, {"$set": {"state": "live"}})
-    if pointer.previous:
-        update(database, pointer.previous, token, {"$set": {"state": "retired"}})
+    for entry in all_releases(database):
+        replaced = entry["_id"] == pointer.previous or entry["state"] == "live"
+        if replaced and entry["_id"] != manifest.id:
+            update(database, entry["_id"], token, {"$set": {"state": "retired"}})
     expire_old(database, pointer, token)
+    _remove_abandoned(database, token)
     return pointer
 
 
@@ -202,6 +205,15 @@ def expire_old(database: Database[Document], pointer: Pointer, token: int) -> li
     return expired
 
 
+def _remove_abandoned(database: Database[Document], token: int) -> None:
+    """Removes what interrupted uploads of other releases left; nobody reads it, and it would lie there for months."""
+    for entry in all_releases(database):
+        if entry["state"] == "uploading":
+            update(database, entry["_id"], token, {"$set": {"ledger": {}}})
+            withdraw(database, entry)
+            update(database, entry["_id"], token, {"$set": {"state": "built"}})
+
+
 def find_release_or_none(database: Database[Document], release: str) -> Document | None:
     """One release's document, or None."""
     try:
@@ -211,12 +223,14 @@ def find_release_or_none(database: Database[Document], release: str) -> Document
 
 
 def _is_whole(database: Database[Document], release: str) -> bool:
+    """Whether all documents of a release are there and none has expired."""
     found = find_release_or_none(database, release)
     if found is None or found.get("expired"):
         return False
     with translated_errors():
         for output in OUTPUTS:
             collection, query = _of_release(output, release, found["builtAt"])
+            query["expiresAt"] = {"$gt": datetime.now(UTC)}
             if database[collection].count_documents(query) != found["counts"][output]:
                 return False
     return True

@@ -82,7 +82,9 @@ def test_a_profile_has_every_dimension_by_name_and_keeps_nan(store, built, manif
     assert store.profile("ann")["energy_mean"] > 0
 
 
-@pytest.mark.parametrize("user", ["nobody", "", ObjectId("64b0000000000000000000ff"), "str:", "oid:nonsense", "64b0000000000000000000fe"])
+@pytest.mark.parametrize(
+    "user", ["nobody", "", ObjectId("64b0000000000000000000ff"), "str:", "oid:nonsense", "64b0000000000000000000fe"]
+)
 def test_an_unknown_user_is_told_as_that(store, manifest, user):
     with pytest.raises(NotFoundError, match=f"^release {manifest.id} has no user_profile of user"):
         store.profile(user)

@@ -1,6 +1,7 @@
 """Upload, verify, switch, roll back, expire: interrupted anywhere, done twice, and by two runs at once."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,14 @@ def test_verify_notices_a_missing_an_altered_and_an_extra_document_and_the_next_
     assert stored(ready) == expected(home, manifest)
 
 
+def test_verify_notices_files_that_hold_less_than_was_built(ready, home, manifest):
+    more = replace(manifest, counts=manifest.counts | {"similarity": manifest.counts["similarity"] + 1})
+    with hold_lease(ready) as token:
+        digests = upload(ready, home, more, token)
+        with pytest.raises(DatabaseError, match="4 similarity documents of 5"):
+            verify(ready, more, digests)
+
+
 def test_a_noted_chunk_that_was_lost_is_sent_again_by_the_run_after_next(ready, home, manifest, publish):
     interrupt_upload(ready, home, manifest, "_insert", Raising(module._insert, 6))
     ready[names.FEATURE_STORE].delete_many({"featureType": "user_profile"})
@@ -242,6 +251,33 @@ def test_a_release_built_again_after_its_folder_was_lost_publishes_cleanly(ready
     write_json(release_folder(home, again.id) / "manifest.json", again.to_json())
     publish(read_manifest(home, again.id))
     assert stored(ready) == expected(home, again)
+
+
+def test_what_an_abandoned_upload_left_is_gone_with_the_next_release(ready, home, another, publish):
+    abandoned, first, second = another(1), another(2), another(3)
+    publish(first)
+    interrupt_upload(ready, home, abandoned, "_insert", Raising(module._insert, 5))
+    assert stored(ready, abandoned.id)
+    publish(second)
+    assert not stored(ready, abandoned.id)
+    assert states(ready) == {abandoned.id: "built", first.id: "retired", second.id: "live"}
+    publish(abandoned)  # it can still be published
+    assert stored(ready, abandoned.id) == expected(home, abandoned)
+
+
+def test_a_switch_interrupted_after_the_pointer_moved_counts_as_done(ready, home, another, publish, monkeypatch):
+    first, second = publish(another(1)), another(2)
+    with monkeypatch.context() as patch, hold_lease(ready) as token:
+        verify(ready, second, upload(ready, home, second, token))
+        patch.setattr(module, "update", Raising(module.update, 0))
+        with pytest.raises(Interruption):
+            switch(ready, second, token)
+    assert read_pointer(ready).release == second.id
+    third = publish(another(3))
+    assert states(ready) == {first.id: "retired", second.id: "retired", third.id: "live"}
+    assert stored(ready, second.id) == expected(home, second)
+    with hold_lease(ready) as token:
+        assert rollback(ready, token) == (third.id, second.id)
 
 
 def test_going_back_to_a_published_release_by_running_it_again(ready, home, manifest, another, publish):
@@ -312,6 +348,8 @@ def test_what_was_rolled_back_can_be_published_again(ready, home, another, publi
     publish(second)
     assert (read_pointer(ready).release, read_pointer(ready).previous) == (second.id, first.id)
     assert stored(ready, second.id) == expected(home, second)
+    third = publish(another(3))
+    assert back() == (third.id, second.id)
     assert back() == (second.id, first.id)
 
 
@@ -381,6 +419,15 @@ def test_one_does_not_go_back_to_an_expired_release(ready, another, publish, bac
     assert [back(), back()] == [(made[3].id, made[2].id), (made[2].id, made[1].id)]
     with pytest.raises(NotFoundError, match="to go back to"):
         back()
+
+
+def test_one_does_not_go_back_to_lists_that_have_run_out_by_themselves(ready, home, another, publish, back):
+    old = replace(another(1), built_at=datetime.now(UTC).replace(microsecond=0) - timedelta(days=40))
+    write_json(release_folder(home, old.id) / "manifest.json", old.to_json())
+    publish(old)
+    new = publish(another(2))
+    with pytest.raises(NotFoundError, match=f"there is no release before {new.id} to go back to"):
+        back()  # recommendations are served for 30 days
 
 
 def test_a_withdrawn_release_does_not_count_among_the_three_kept(ready, another, publish, back):

@@ -111,7 +111,7 @@ def assert_same(documents: list[dict[str, Any]], source: Source) -> None:
 
 @pytest.mark.parametrize("source", [PLAYS, FEEDBACK], ids=lambda source: source.table)
 def test_random_documents_read_the_same_in_bulk_and_carefully(source):
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=60)
     @given(st.lists(documents_of(source), max_size=6))
     @example([{"_id": ObjectId(), "userId": "u", "genres": "pop"}])
     @example([{"_id": ObjectId(), "userId": "u", "genres": ["pop", None]}])
