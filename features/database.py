@@ -1,5 +1,6 @@
 """One way to the database: the URI from the settings or the built-in server, with errors a person can act on."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -118,6 +119,11 @@ def _explain_refusal(error: OperationFailure) -> str:
     message = _first_line(error.details)
     if error.code == OUT_OF_DISK_SPACE or "WT_PANIC" in message:
         return "the database can't write, most likely because its disk is full; free some space and run again"
+    if error.code == DUPLICATE_KEY:
+        # the server's message shows the value, which may be an e-mail address
+        index = re.search(r"index: (\S+)", message)
+        where = f" by index {index[1]}" if index else ""
+        return f"documents repeat a value that must be unique{where}; find them and mend or remove all but one"
     return f"the database refused an operation (code {error.code}): {message}"
 
 

@@ -233,3 +233,10 @@ def test_an_error_that_is_not_the_databases_passes_unchanged():
 def test_a_batch_is_cut_into_the_documents_it_was_made_of(documents):
     encoded = [bson.encode({"_id": ObjectId(), **document}) for document in documents]
     assert split_documents(b"".join(encoded)) == encoded
+
+
+def test_a_repeated_value_is_told_without_the_value(db):
+    db["users"].insert_many([{"email": "ann@example.org"}, {"email": "ann@example.org"}])
+    with pytest.raises(DatabaseError, match="must be unique by index email_1") as error, translated_errors():
+        db["users"].create_index("email", unique=True)
+    assert "ann" not in str(error.value)
