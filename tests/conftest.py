@@ -6,16 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 from pymongo.database import Database
 
 from features.embedded import embedded_server
 from features.settings import Settings, get_settings
 
-GIVEN_URI = os.environ.get("MONGODB_URI")
+# Kept under a name that outlives the removal below, for the worker processes that inherit this environment.
+GIVEN_URI = os.environ.setdefault("TEST_MONGODB_URI", os.environ.get("MONGODB_URI", ""))
 for name in ("MONGODB_URI", "MONGODB_DATABASE", "ECHOTUNE_HOME", "ECHOTUNE_VECTORS"):
     os.environ.pop(name, None)
 os.environ["DO_NOT_TRACK"] = "1"
+
+# no verdict by the clock: these machines are shared
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 

@@ -62,8 +62,9 @@ def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> No
 
     found = asyncio.run(artifacts())
     assert any(key == "release-contents" and "user profiles" in data for key, data in found)
-    (summary,) = (d for key, d in found if key == "release-summary" and f"# Release {result.release}" in d)
-    assert "@" not in summary  # no e-mail gets into an artifact
+    summaries = [data for key, data in found if key == "release-summary"]
+    assert any(f"# Release {result.release}" in data for data in summaries)
+    assert not any("@" in data for _, data in found)  # no e-mail gets into an artifact
 
 
 def test_a_failed_gate_keeps_the_live_release_and_no_gate_publishes_anyway(
