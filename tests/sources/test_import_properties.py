@@ -5,9 +5,9 @@ import tempfile
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import patch
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
@@ -76,11 +76,9 @@ def test_no_row_is_lost_whatever_the_rows_hold(drawn):
         written.extend(documents)
         return Outcome(imported=len(documents))
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(importer, "write_documents", keep),
-        patch.object(tables, "CHUNK_ROWS", 5),
-    ):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(importer, "write_documents", keep)
+        patched.setattr(tables, "CHUNK_ROWS", 5)
         totals = import_table(None, "plays", write_lines(folder, drawn), home=Path(folder), now=NOW)
         aside = pq.read_table(totals.rejected_path).to_pylist() if totals.rejected_path else []
     assert totals.read == len(drawn) + 1 == totals.imported + totals.set_aside
