@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.compute.profiles import EVIDENCE_PLAYS
 from features.compute.rows import sparse_row
 from features.compute.topk import top_k
 from features.recommend.reasons import Explainer, Taste
@@ -21,7 +22,6 @@ from features.recommend.scores import (
 BLOCK_CELLS = 4_000_000
 """Cells of one dense users × tracks block; some ten such arrays live at once, 320 MB."""
 MOST_SEEDS = 5
-EVIDENCE_PLAYS = 20
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,12 +36,10 @@ AUDIO_FEATURES = (
     AudioFeature("time_signature", "timeSignature", 0, 16),  # beats a bar; 0 is "not found"
 )
 AUDIO_NAMES = tuple(feature.name for feature in AUDIO_FEATURES)
-AUDIO_FIELD_BY_NAME = {feature.name: feature.field for feature in AUDIO_FEATURES}
 
 SIGNALS = ("love", "like", "save", "replay", "skip", "dislike")
 STRATEGIES = ("collaborative", "content-based", "hybrid", "popular")
 FEATURE_TYPES = ("user_profile", "track_embedding", "similarity")
-SOURCES = ("playlist", "album", "radio", "search", "recommendation")
 PLATFORMS = ("web", "mobile", "desktop")
 RELEASE_STATES = ("building", "built", "uploading", "live", "retired", "failed")
 

@@ -62,4 +62,4 @@ def test_the_closed_lists_are_the_contracts():
     assert set(names.STRATEGIES) == {"collaborative", "content-based", "hybrid", "popular"}
     assert set(names.FEATURE_TYPES) == {"user_profile", "track_embedding", "similarity"}
     assert len(names.AUDIO_FEATURES) == 12
-    assert names.AUDIO_FIELD_BY_NAME["time_signature"] == "timeSignature"
+    assert {f.name: f.field for f in names.AUDIO_FEATURES}["time_signature"] == "timeSignature"
