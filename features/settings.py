@@ -23,6 +23,11 @@ class Settings(BaseSettings):
     echotune_vectors: Literal["double", "float32"] = "double"
     """How `features.vector` is stored: an array of doubles, or BSON Binary float32 (subtype 9)."""
 
+    echotune_hash_key: SecretStr | None = None
+    """For hashes of client addresses and of erased users' ids; 32 bytes in base64."""
+    echotune_token_key: SecretStr | None = None
+    """For the encryption of Spotify tokens, shared with the app; 32 bytes in base64."""
+
     @property
     def uses_embedded_database(self) -> bool:
         """True when no `MONGODB_URI` is set."""

@@ -16,7 +16,7 @@ from features.settings import Settings, get_settings
 
 # Kept under a name that outlives the removal below, for the worker processes that inherit this environment.
 GIVEN_URI = os.environ.setdefault("TEST_MONGODB_URI", os.environ.get("MONGODB_URI", ""))
-for name in ("MONGODB_URI", "MONGODB_DATABASE", "ECHOTUNE_HOME", "ECHOTUNE_VECTORS"):
+for name in [name for name in os.environ if name.startswith(("MONGODB_", "ECHOTUNE_"))]:
     os.environ.pop(name, None)
 os.environ["DO_NOT_TRACK"] = "1"
 

@@ -1,108 +1,59 @@
 """Collections as data: the one written form of each shape (`docs/data-model.md` tells why each rule is there)."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from features.schema import names
-from features.schema.names import AUDIO_FEATURES
-
-Json = dict[str, Any]
-
-ID: Json = {"bsonType": ["string", "objectId"]}
-STRING: Json = {"bsonType": ["string", "null"]}
-STRINGS: Json = {"bsonType": ["array", "null"], "items": {"bsonType": "string"}}
-DATE: Json = {"bsonType": "date"}
-DATE_OR_NULL: Json = {"bsonType": ["date", "null"]}
-BOOL: Json = {"bsonType": ["bool", "null"]}
-OBJECT: Json = {"bsonType": ["object", "null"]}
-NUMBER: Json = {"bsonType": ["int", "long", "double", "decimal"]}
-COUNT: Json = {"bsonType": ["int", "long", "double"], "minimum": 0}
-
-
-def between(low: float, high: float, *, nullable: bool = True) -> Json:
-    """A number from low to high; null stands for unknown where it is allowed."""
-    types = ["int", "long", "double", "decimal", *(["null"] if nullable else [])]
-    return {"bsonType": types, "minimum": low, "maximum": high}
-
-
-def obj(properties: Json, required: tuple[str, ...] = ()) -> Json:
-    """A sub-document; null stands for absent unless something in it is required."""
-    types: Json = {"bsonType": "object", "required": list(required)} if required else {**OBJECT}
-    return {**types, "properties": properties}
-
-
-AUDIO = obj(
-    {
-        feature.field: {"enum": [0, 1, None]} if feature.name == "mode" else between(feature.low, feature.high)
-        for feature in AUDIO_FEATURES
-    }
+from features.schema.shapes import (
+    AMOUNT,
+    AUDIO,
+    BOOL,
+    COUNT,
+    DATE,
+    DATE_OR_NULL,
+    ID,
+    NUMBER,
+    OBJECT,
+    REFERENCE,
+    STRING,
+    STRINGS,
+    TEXT,
+    Collection,
+    between,
+    index,
+    obj,
+    objects,
+    one_of,
+    schema,
 )
 
-
-@dataclass(frozen=True)
-class Index:
-    """One index under one fixed name, so that a second create is never another index by accident."""
-
-    keys: tuple[tuple[str, int], ...]
-    unique: bool = False
-    sparse: bool = False
-    ttl_seconds: int | None = None
-    partial: Json | None = None
-
-    @property
-    def name(self) -> str:
-        """`field_direction` joined by underscores, as MongoDB itself would name it."""
-        return "_".join(f"{field}_{direction}" for field, direction in self.keys)
-
-    @property
-    def options(self) -> Json:
-        """What a server reports of the index beside its keys and name."""
-        found: Json = {}
-        if self.unique:
-            found["unique"] = True
-        if self.sparse:
-            found["sparse"] = True
-        if self.ttl_seconds is not None:
-            found["expireAfterSeconds"] = self.ttl_seconds
-        if self.partial is not None:
-            found["partialFilterExpression"] = self.partial
-        return found
-
-
-@dataclass(frozen=True)
-class Collection:
-    """A collection's name, what its documents must be, and its indexes."""
-
-    name: str
-    validator: Json
-    indexes: tuple[Index, ...]
-
-
-def index(*keys: str, unique: bool = False, sparse: bool = False, ttl_seconds: int | None = None) -> Index:
-    """An index from field names; a leading minus means descending."""
-    pairs = tuple((key.lstrip("-"), -1 if key.startswith("-") else 1) for key in keys)
-    return Index(pairs, unique=unique, sparse=sparse, ttl_seconds=ttl_seconds)
-
-
-def schema(properties: Json, required: tuple[str, ...], **more: Any) -> Json:
-    """A `$jsonSchema` validator."""
-    return {"$jsonSchema": {"bsonType": "object", "required": list(required), "properties": properties, **more}}
-
+SECONDS_A_DAY = 86_400
+SESSION_DAYS = 30
+EVENT_DAYS = 90
+MIN_COMMON_TRACKS = 5
 
 USERS = Collection(
     names.USERS,
+    "Who there is: identity, Spotify account, the few preferences that limit what may be shown.",
     schema(
         {
             "userId": ID,
             "email": {"bsonType": "string", "pattern": r"^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$"},
-            "spotifyId": {"bsonType": "string"},
+            "spotifyId": TEXT,
             "name": STRING,
             "displayName": STRING,
+            "profileImage": STRING,
             "country": STRING,
+            "spotifyConnected": BOOL,
+            "spotifyTokens": OBJECT,
             "createdAt": DATE_OR_NULL,
             "lastLoginAt": DATE_OR_NULL,
             "isActive": BOOL,
-            "preferences": obj({"explicitContent": BOOL, "notifications": BOOL, "favoriteGenres": STRINGS}),
+            "preferences": obj(
+                {
+                    "explicitContent": BOOL,
+                    "audioQuality": one_of(names.AUDIO_QUALITIES),
+                    "notifications": BOOL,
+                    "favoriteGenres": STRINGS,
+                }
+            ),
         },
         ("userId", "email"),
     ),
@@ -116,6 +67,7 @@ USERS = Collection(
 
 USER_SETTINGS = Collection(
     names.USER_SETTINGS,
+    "What a user told the app about taste, assistant and interface; `version` guards against lost updates.",
     schema(
         {
             "userId": ID,
@@ -132,6 +84,23 @@ USER_SETTINGS = Collection(
                             "danceability": between(0, 1),
                         }
                     ),
+                    "ai": obj(
+                        {
+                            "provider": STRING,
+                            "model": STRING,
+                            "creativity": between(0, 1),
+                            "context": AMOUNT,
+                            "language": STRING,
+                        }
+                    ),
+                    "interface": obj(
+                        {
+                            "theme": one_of(names.THEMES),
+                            "density": one_of(names.DENSITIES),
+                            "animations": BOOL,
+                            "sounds": BOOL,
+                        }
+                    ),
                 }
             ),
             "updatedAt": DATE_OR_NULL,
@@ -144,21 +113,31 @@ USER_SETTINGS = Collection(
 
 LISTENING_HISTORY = Collection(
     names.LISTENING_HISTORY,
+    "One document a play: who, what, when, how far.",
     schema(
         {
             "userId": ID,
-            "trackId": {"bsonType": "string"},
+            "trackId": TEXT,
             "trackName": STRING,
             "artistName": STRING,
             "albumName": STRING,
             "genres": STRINGS,
-            "spotifyUserId": {"bsonType": "string"},
+            "spotifyUserId": TEXT,
             "playedAt": DATE,
             "playDuration": between(0, names.MAX_PLAY_MS),
             "trackDuration": between(0, names.MAX_PLAY_MS),
             "completionRate": between(0, 1),
             "playedPercentage": between(0, 100),
-            "context": obj({"source": STRING, "shuffle": BOOL, "repeat": STRING}),
+            "context": obj(
+                {
+                    "source": STRING,
+                    "uri": STRING,
+                    "shuffle": BOOL,
+                    "repeat": one_of(names.REPEAT_MODES),
+                    "recommendationId": REFERENCE,
+                    "sessionId": STRING,
+                }
+            ),
             "audioFeatures": AUDIO,
             "importedAt": DATE,
             "createdAt": DATE_OR_NULL,
@@ -171,21 +150,30 @@ LISTENING_HISTORY = Collection(
         index("playedAt"),
         index("userId", "-importedAt"),
         index("importedAt"),
-        Index((("spotifyUserId", 1), ("playedAt", -1)), partial={"spotifyUserId": {"$exists": True}}),
+        index("spotifyUserId", "-playedAt", partial={"spotifyUserId": {"$exists": True}}),
         index("context.recommendationId"),
     ),
 )
 
 USER_FEEDBACK = Collection(
     names.USER_FEEDBACK,
+    "What a user said of a track: love, like, save, replay, skip, dislike.",
     schema(
         {
             "userId": ID,
-            "trackId": {"bsonType": "string"},
-            "signal": {"enum": list(names.SIGNALS)},
+            "trackId": TEXT,
+            "signal": one_of(names.SIGNALS, nullable=False),
             "strength": between(1, 5),
-            "context": OBJECT,
-            "metadata": obj({"timestamp": DATE_OR_NULL, "platform": {"enum": [*names.PLATFORMS, None]}}),
+            "context": obj(
+                {
+                    "source": STRING,
+                    "recommendationId": REFERENCE,
+                    "sessionId": STRING,
+                    "playDuration": between(0, names.MAX_PLAY_MS),
+                    "totalDuration": between(0, names.MAX_PLAY_MS),
+                }
+            ),
+            "metadata": obj({"timestamp": DATE_OR_NULL, "platform": one_of(names.PLATFORMS), "userAgent": STRING}),
             "createdAt": DATE,
         },
         ("userId", "trackId", "signal", "createdAt"),
@@ -202,20 +190,26 @@ USER_FEEDBACK = Collection(
 
 TRACKS = Collection(
     names.TRACKS,
+    "The catalogue: what a track is called, who made it, how it sounds, where it may be shown.",
     schema(
         {
-            "spotifyId": {"bsonType": "string"},
+            "spotifyId": TEXT,
             "name": STRING,
-            "artists": {
-                "bsonType": ["array", "null"],
-                "items": obj({"id": STRING, "name": STRING, "genres": STRINGS}),
-            },
-            "album": obj({"id": STRING, "name": STRING, "releaseDate": DATE_OR_NULL}),
+            "artists": objects({"id": STRING, "name": STRING, "genres": STRINGS}),
+            "album": obj(
+                {
+                    "id": STRING,
+                    "name": STRING,
+                    "releaseDate": DATE_OR_NULL,
+                    "images": {"bsonType": ["array", "null"], "items": {"bsonType": "object"}},
+                }
+            ),
             "duration": between(0, names.MAX_PLAY_MS),
             "popularity": between(0, 100),
             "explicit": BOOL,
             "markets": STRINGS,
             "audioFeatures": AUDIO,
+            "analysis": OBJECT,
             "lastUpdated": DATE_OR_NULL,
             "createdAt": DATE_OR_NULL,
         },
@@ -231,26 +225,126 @@ TRACKS = Collection(
     ),
 )
 
+CHAT_SESSIONS = Collection(
+    names.CHAT_SESSIONS,
+    "Conversations with the assistant, in either draft's shape; an accepted recommendation is a like.",
+    schema(
+        {
+            "sessionId": TEXT,
+            "userId": ID,
+            "title": STRING,
+            "messages": objects(
+                {
+                    "messageId": STRING,
+                    "role": one_of(names.ROLES, nullable=False),
+                    "content": STRING,
+                    "timestamp": DATE_OR_NULL,
+                    "metadata": obj(
+                        {
+                            "provider": STRING,
+                            "model": STRING,
+                            "tokens": AMOUNT,
+                            "tokenCount": AMOUNT,
+                            "cost": AMOUNT,
+                            "processingTime": AMOUNT,
+                            "latency": AMOUNT,
+                            "context": OBJECT,
+                        }
+                    ),
+                },
+                ("role",),
+            ),
+            "context": obj(
+                {
+                    "musicPreferences": OBJECT,
+                    "currentMood": STRING,
+                    "activityContext": STRING,
+                    "activity": STRING,
+                    "recentTracks": STRINGS,
+                }
+            ),
+            "recommendations": {
+                "bsonType": ["array", "null"],
+                # the first draft's sub-document, or the second's reference to a recommendation document
+                "items": {
+                    "bsonType": ["object", "objectId"],
+                    "properties": {"messageId": STRING, "trackIds": STRINGS, "strategy": STRING, "accepted": BOOL},
+                },
+            },
+            "startedAt": DATE_OR_NULL,
+            "lastMessageAt": DATE_OR_NULL,
+            "endedAt": DATE_OR_NULL,
+            "createdAt": DATE_OR_NULL,
+            "isActive": BOOL,
+            "summary": STRING,
+        },
+        ("sessionId", "userId"),
+    ),
+    (
+        index("sessionId", unique=True),
+        index("userId", "-lastMessageAt"),
+        index("lastMessageAt"),
+        index("isActive", "userId"),
+        index("userId", "-startedAt"),
+        index("endedAt", ttl_seconds=SESSION_DAYS * SECONDS_A_DAY),
+    ),
+)
+
+EVENTS = Collection(
+    names.EVENTS,
+    "What happened in the system; kept for ninety days.",
+    schema(
+        {
+            "eventId": STRING,
+            "type": TEXT,
+            "category": STRING,
+            "userId": REFERENCE,
+            "sessionId": STRING,
+            "data": OBJECT,
+            "metadata": obj(
+                {
+                    "source": one_of(names.EVENT_SOURCES),
+                    "version": STRING,
+                    "userAgent": STRING,
+                    "ip": STRING,
+                    "country": STRING,
+                    "city": STRING,
+                }
+            ),
+            "timestamp": DATE,
+            "processedAt": DATE_OR_NULL,
+        },
+        ("type", "timestamp"),
+    ),
+    (
+        index("type", "-timestamp"),
+        index("userId", "-timestamp"),
+        index("category", "-timestamp"),
+        index("timestamp", ttl_seconds=EVENT_DAYS * SECONDS_A_DAY),
+    ),
+)
+
 FEATURE_STORE = Collection(
     names.FEATURE_STORE,
+    "What we compute of users and tracks: one document an entity, feature type and release.",
     {
         **schema(
             {
                 "userId": ID,
-                "trackId": {"bsonType": "string"},
-                "featureType": {"enum": list(names.FEATURE_TYPES)},
+                "trackId": TEXT,
+                "featureType": one_of(names.FEATURE_TYPES, nullable=False),
                 "features": obj(
                     {
                         "vector": {"bsonType": ["array", "binData"], "items": NUMBER},
                         "dimensions": COUNT,
-                        "algorithm": {"bsonType": "string"},
-                        "version": {"bsonType": "string"},
+                        "algorithm": TEXT,
+                        "version": TEXT,
                         "neighbors": {
                             "bsonType": "array",
                             "items": obj(
                                 {
                                     "userId": ID,
-                                    "commonTracks": {**COUNT, "minimum": 5},
+                                    "commonTracks": {**COUNT, "minimum": MIN_COMMON_TRACKS},
                                     "jaccard": between(0, 1, nullable=False),
                                     "score": between(0, 1, nullable=False),
                                 },
@@ -265,7 +359,7 @@ FEATURE_STORE = Collection(
                         "confidence": between(0, 1, nullable=False),
                         "lastTrained": DATE,
                         "trainingData": obj(
-                            {"trackCount": COUNT, "historyDays": COUNT, "algorithm": {"bsonType": "string"}},
+                            {"trackCount": COUNT, "historyDays": COUNT, "algorithm": TEXT},
                             ("trackCount", "historyDays", "algorithm"),
                         ),
                     },
@@ -302,7 +396,7 @@ FEATURE_STORE = Collection(
 
 CANDIDATE = obj(
     {
-        "trackId": {"bsonType": "string"},
+        "trackId": TEXT,
         "score": between(0, 1, nullable=False),
         "rank": {"bsonType": ["int", "long"], "minimum": 1},
         "reasons": {"bsonType": "array", "minItems": 1, "items": {"bsonType": "string", "minLength": 1}},
@@ -313,16 +407,17 @@ CANDIDATE = obj(
 
 RECOMMENDATIONS = Collection(
     names.RECOMMENDATIONS,
+    "Ranked lists: one document a user, strategy and release.",
     schema(
         {
             "userId": ID,
             "sessionId": STRING,
-            "release": {"bsonType": "string"},
-            "strategy": {"enum": list(names.STRATEGIES)},
+            "release": TEXT,
+            "strategy": one_of(names.STRATEGIES, nullable=False),
             "candidates": {"bsonType": "array", "items": CANDIDATE},
             "context": obj(
                 {
-                    "seeds": {"bsonType": "array", "items": {"bsonType": "string"}},
+                    "seeds": {"bsonType": "array", "items": TEXT},
                     "userQuery": STRING,
                     "mood": STRING,
                     "activity": STRING,
@@ -333,7 +428,7 @@ RECOMMENDATIONS = Collection(
                 {
                     "generationTime": COUNT,
                     "candidateCount": COUNT,
-                    "strategy": {"enum": list(names.STRATEGIES)},
+                    "strategy": one_of(names.STRATEGIES, nullable=False),
                     "confidence": between(0, 1, nullable=False),
                 },
                 ("generationTime", "candidateCount", "strategy", "confidence"),
@@ -370,26 +465,98 @@ RECOMMENDATIONS = Collection(
     ),
 )
 
-RELEASES = Collection(
-    names.RELEASES,
+RECOMMENDATIONS_CACHE = Collection(
+    names.RECOMMENDATIONS_CACHE,
+    "The live lists once more in the first draft's shape, for clients that read that; written by `--mirror-cache`.",
     schema(
         {
-            "_id": {"bsonType": "string"},
-            "state": {"enum": list(names.RELEASE_STATES)},
+            "userId": ID,
+            "sessionId": STRING,
+            "strategy": one_of(names.STRATEGIES, nullable=False),
+            "prompt": STRING,
+            "context": obj(
+                {
+                    "mood": STRING,
+                    "activity": STRING,
+                    "genres": STRINGS,
+                    "timeOfDay": one_of(names.TIMES_OF_DAY),
+                    "weather": STRING,
+                }
+            ),
+            "recommendations": {
+                "bsonType": "array",
+                "items": obj(
+                    {
+                        "trackId": TEXT,
+                        "trackName": STRING,
+                        "artistName": STRING,
+                        "albumName": STRING,
+                        "score": between(0, 1, nullable=False),
+                        "reasons": STRINGS,
+                        "audioFeatures": AUDIO,
+                        "spotifyUrl": STRING,
+                        "previewUrl": STRING,
+                    },
+                    ("trackId", "score"),
+                ),
+            },
+            "metadata": obj(
+                {
+                    "provider": STRING,
+                    "model": STRING,
+                    "processingTime": AMOUNT,
+                    "confidence": between(0, 1),
+                    "diversity": between(0, 1),
+                }
+            ),
+            "generatedAt": DATE,
+            "expiresAt": DATE,
+            "accessed": COUNT,
+            "lastAccessedAt": DATE_OR_NULL,
+        },
+        ("userId", "strategy", "recommendations", "generatedAt", "expiresAt"),
+    ),
+    (
+        index("userId", "-generatedAt"),
+        index("sessionId"),
+        index("strategy", "userId"),
+        index("expiresAt", ttl_seconds=0),
+    ),
+)
+
+RELEASES = Collection(
+    names.RELEASES,
+    "Our own books: one document a release, the live pointer, the lease, migrations that ran, persons erased.",
+    schema(
+        {
+            "_id": TEXT,
+            "state": one_of(names.RELEASE_STATES, nullable=False),
             "token": COUNT,
-            "release": {"bsonType": ["string", "null"]},
-            "previous": {"bsonType": ["string", "null"]},
-            "withdraw": {"bsonType": ["string", "null"]},
+            "release": STRING,
+            "previous": STRING,
+            "withdraw": STRING,
             "changedAt": DATE,
-            "owner": {"bsonType": ["string", "null"]},
+            "owner": STRING,
             "expiresAt": DATE_OR_NULL,
+            "expired": BOOL,
             "asOf": DATE,
+            "knownAt": DATE,
             "builtAt": DATE,
+            "codeVersion": TEXT,
+            "snapshot": TEXT,
             "parameters": OBJECT,
             "counts": OBJECT,
             "checks": {"bsonType": ["array", "null"], "items": {"bsonType": "object"}},
+            "timings": OBJECT,
             "dimensions": STRINGS,
             "ledger": OBJECT,
+            "migration": TEXT,
+            "startedAt": DATE,
+            "finishedAt": DATE_OR_NULL,
+            "before": OBJECT,
+            "after": OBJECT,
+            "erasedAt": DATE,
+            "keyId": TEXT,
         },
         ("_id",),
         anyOf=[
@@ -398,7 +565,9 @@ RELEASES = Collection(
                 "required": ["release", "previous", "token", "changedAt"],
             },
             {"properties": {"_id": {"enum": ["lease"]}}, "required": ["owner", "token", "expiresAt"]},
-            {"required": ["state", "asOf", "parameters", "counts", "token"]},
+            {"properties": {"_id": {"pattern": "^migration:"}}, "required": ["migration", "startedAt", "before"]},
+            {"properties": {"_id": {"pattern": "^erased:"}}, "required": ["erasedAt", "keyId", "counts"]},
+            {"required": ["state", "asOf", "knownAt", "builtAt", "parameters", "counts", "token"]},
         ],
     ),
     (index("state", "-builtAt"),),
@@ -410,7 +579,17 @@ COLLECTIONS = (
     LISTENING_HISTORY,
     USER_FEEDBACK,
     TRACKS,
+    CHAT_SESSIONS,
+    EVENTS,
     FEATURE_STORE,
     RECOMMENDATIONS,
+    RECOMMENDATIONS_CACHE,
     RELEASES,
 )
+
+SUPERSEDED = {names.LISTENING_HISTORY: (index("-playedAt"),)}
+"""Indexes of either draft that another one serves: `{playedAt: 1}` is read in both directions."""
+
+
+HISTORY_TTL_INDEX = index("playedAt")
+"""A TTL on this one, opt-in, takes the plain index's place: one key can't be declared as both."""

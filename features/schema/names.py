@@ -9,6 +9,9 @@ USER_FEEDBACK = "user_feedback"
 TRACKS = "tracks"
 FEATURE_STORE = "feature_store"
 RECOMMENDATIONS = "recommendations"
+RECOMMENDATIONS_CACHE = "recommendations_cache"
+CHAT_SESSIONS = "chat_sessions"
+EVENTS = "events"
 RELEASES = "releases"
 
 
@@ -41,6 +44,13 @@ SIGNALS = ("love", "like", "save", "replay", "skip", "dislike")
 STRATEGIES = ("collaborative", "content-based", "hybrid", "popular")
 FEATURE_TYPES = ("user_profile", "track_embedding", "similarity")
 PLATFORMS = ("web", "mobile", "desktop")
+ROLES = ("user", "assistant", "system")
+AUDIO_QUALITIES = ("high", "medium", "low")
+THEMES = ("light", "dark", "auto")
+DENSITIES = ("compact", "comfortable", "spacious")
+REPEAT_MODES = ("off", "track", "context")
+TIMES_OF_DAY = ("morning", "afternoon", "evening", "night")
+EVENT_SOURCES = ("api", "ui", "system")
 RELEASE_STATES = ("building", "built", "uploading", "live", "retired", "failed")
 
 MAX_ID_BYTES = 256

@@ -129,6 +129,7 @@ WHOLE: dict[str, dict[str, Any]] = {
         "_id": "2026-01-01-abcdef",
         "state": "built",
         "asOf": DATE,
+        "knownAt": DATE,
         "builtAt": DATE,
         "parameters": {},
         "counts": {},
