@@ -51,7 +51,21 @@ SCHEMAS = {
             *[("explicit_content", pa.bool_()), ("favorite_genres", _TEXTS)],
         ]
     ),
-    "settings": pa.schema([("document_id", pa.string()), ("user_id", pa.string()), ("genres", _TEXTS)]),
+    "settings": pa.schema(
+        [
+            *[("document_id", pa.string()), ("user_id", pa.string()), ("genres", _TEXTS), ("artists", _TEXTS)],
+            *[(name, pa.float64()) for name in ("energy", "valence", "danceability")],
+        ]
+    ),
+    **dict.fromkeys(
+        ("sessions", "acceptances"),
+        pa.schema(
+            [
+                *[("document_id", pa.string()), ("user_id", pa.string()), ("track_ids", _TEXTS)],
+                *[("accepted_at", _MOMENT), ("known_at", _MOMENT)],
+            ]
+        ),
+    ),
 }
 
 Row = dict[str, Any]
@@ -72,6 +86,10 @@ def said(user: str, track: str, signal: str, days_ago: float = 1.0, strength: fl
     return {"user_id": user, "track_id": track, "signal": signal, "strength": strength, "created_at": created_at}
 
 
+def accepted(user: str, *tracks: str, days_ago: float = 1.0) -> Row:
+    return {"user_id": user, "track_ids": list(tracks), "accepted_at": AS_OF - round(days_ago * DAY)}
+
+
 def track(track_id: str, artist: str | None = None, genres: Iterable[str] = (), **more: Any) -> Row:
     artists = None if artist is None else [{"id": None, "name": artist, "genres": list(genres)}]
     return {"track_id": track_id, "name": f"Song {track_id}", "artists": artists, **more}
@@ -82,7 +100,7 @@ def account(user: str, **more: Any) -> Row:
 
 
 def tables(**rows: Iterable[Row]) -> dict[str, pa.Table]:
-    """All five tables; a row without a `document_id` gets its position for one."""
+    """All tables; a row without a `document_id` gets its position for one."""
     return {
         name: pa.Table.from_pylist(
             [{"document_id": f"{number:06d}", **row} for number, row in enumerate(rows.get(name, ()))], schema=schema

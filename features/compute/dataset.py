@@ -11,8 +11,10 @@ import scipy.sparse as sp
 
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Feedback, Plays
+from features.compute.weights import ACCEPTED_SIGNAL, ACCEPTED_STRENGTH
 from features.schema.names import AUDIO_NAMES
 
+STATED_AUDIO = ("energy", "valence", "danceability")
 NOT_FOUND = {"key": -1.0, "tempo": 0.0, "time_signature": 0.0}
 """Values by which Spotify says that it found none: missing, not a measurement."""
 
@@ -47,17 +49,33 @@ class Catalog:
 
 
 @dataclass(frozen=True, eq=False)
+class StatedTaste:
+    """What users said they like, in their settings or account, by user number.
+
+    Attributes:
+        genres: (users, genres) bool CSR; a genre that no track has is left out.
+        artists: (users, artists) bool CSR, of the catalogue's first artists, likewise.
+        audio: (users, 3) float64 in [0, 1]: `STATED_AUDIO`; NaN where not stated.
+    """
+
+    genres: sp.csr_matrix
+    artists: sp.csr_matrix
+    audio: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Everything the computation knows, as of one moment.
 
     Attributes:
-        users: everyone with a play, feedback, an account or settings.
-        tracks: everything played, rated or in the catalogue.
+        users: everyone with a play, feedback, an acceptance, an account or settings.
+        tracks: everything played, rated, accepted or in the catalogue.
         plays: those before the moment.
-        feedback: likewise.
+        feedback: likewise; an accepted recommendation is a like among them.
         catalog: by track number.
         explicit_allowed: (users,) bool; False for who switched explicit tracks off.
-        country: (users,) object, a country code or None.
+        country: (users,) object, a country code in upper case, or None.
+        stated: what they said they like.
         later: how many plays and how much feedback lie at the moment or after it and were left out.
     """
 
@@ -68,6 +86,7 @@ class Dataset:
     catalog: Catalog
     explicit_allowed: np.ndarray
     country: np.ndarray
+    stated: StatedTaste
     later: dict[str, int]
 
     def __repr__(self) -> str:
@@ -78,17 +97,22 @@ def build_dataset(tables: Mapping[str, pa.Table], *, as_of_ms: int) -> Dataset:
     """Numbers users and tracks and cuts plays and feedback at `as_of_ms`.
 
     Args:
-        tables: "plays", "feedback", "tracks", "users" and "settings" as a snapshot holds them, rows in any order.
+        tables: as a snapshot holds them, by name, rows in any order.
         as_of_ms: milliseconds since 1970; what happened at that moment or after is left out.
     """
     plays, later_plays = _before(tables["plays"], "played_at", as_of_ms)
-    feedback, later_feedback = _before(tables["feedback"], "created_at", as_of_ms)
-    tracks_table, users_table = tables["tracks"], tables["users"]
+    said, later_feedback = _before(tables["feedback"], "created_at", as_of_ms)
+    accepted = _acceptances(tables["sessions"], tables["acceptances"])
+    accepted, later_accepted = _before(accepted, "created_at", as_of_ms)
+    columns = ["user_id", "track_id", "signal", "strength", "created_at"]
+    feedback = pa.concat_tables([said.select(columns), accepted.select(columns)])
+    tracks_table, users_table, settings = tables["tracks"], tables["users"], tables["settings"]
     users = Vocabulary.of(
-        *(table["user_id"].unique().to_pylist() for table in (plays, feedback, users_table, tables["settings"]))
+        *(table["user_id"].unique().to_pylist() for table in (plays, feedback, users_table, settings))
     )
     tracks = Vocabulary.of(*(table["track_id"].unique().to_pylist() for table in (plays, feedback, tracks_table)))
     explicit_allowed, country = _account_limits(users, users_table)
+    catalog = build_catalog(tracks, tracks_table, plays)
     return Dataset(
         users,
         tracks,
@@ -105,10 +129,11 @@ def build_dataset(tables: Mapping[str, pa.Table], *, as_of_ms: int) -> Dataset:
             feedback["strength"].to_numpy().astype(np.float64),
             _milliseconds(feedback["created_at"]),
         ),
-        build_catalog(tracks, tracks_table, plays),
+        catalog,
         explicit_allowed,
         country,
-        {"plays": later_plays, "feedback": later_feedback},
+        _stated_taste(users, catalog, users_table, settings),
+        {"plays": later_plays, "feedback": later_feedback, "acceptances": later_accepted},
     )
 
 
@@ -134,7 +159,8 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
     explicit[known] = pc.fill_null(rows["explicit"], fill_value=False).to_numpy()
     popularity = np.full(len(tracks), np.nan)
     popularity[known] = rows["popularity"].to_numpy()
-    markets = _scattered(known, [None if m is None else frozenset(m) for m in rows["markets"].to_pylist()])
+    # an empty list is what a catalogue has that never asked for markets
+    markets = _scattered(known, [frozenset(map(str.upper, m)) if m else None for m in rows["markets"].to_pylist()])
     return Catalog(
         names,
         artists,
@@ -147,6 +173,73 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
         explicit,
         markets,
     )
+
+
+def _acceptances(sessions: pa.Table, acceptances: pa.Table) -> pa.Table:
+    """Accepted recommendations as likes, a row a user and track: the latest, since a chat and an event tell of one."""
+    names = ["user_id", "track_ids", "accepted_at"]
+    together = pa.concat_tables([sessions.select(names), acceptances.select(names)]).combine_chunks()
+    parents = pc.list_parent_indices(together["track_ids"])
+    rows = pa.table(
+        {
+            "user_id": together["user_id"].take(parents),
+            "track_id": pc.list_flatten(together["track_ids"]),
+            "accepted_at": together["accepted_at"].take(parents),
+        }
+    )
+    rows = rows.filter(pc.greater(pc.utf8_length(rows["track_id"]), 0))
+    latest = rows.group_by(["user_id", "track_id"]).aggregate([("accepted_at", "max")])
+    count = latest.num_rows
+    return pa.table(
+        {
+            "user_id": latest["user_id"],
+            "track_id": latest["track_id"],
+            "signal": pa.array([ACCEPTED_SIGNAL] * count, pa.string()),
+            "strength": pa.array(np.full(count, ACCEPTED_STRENGTH)),
+            "created_at": latest["accepted_at_max"],
+        }
+    )
+
+
+def _stated_taste(users: Vocabulary, catalog: Catalog, accounts: pa.Table, settings: pa.Table) -> StatedTaste:
+    settings = settings.sort_by("document_id")
+    by_settings = users.numbers(settings["user_id"].to_pylist())
+    by_account = users.numbers(accounts["user_id"].to_pylist())
+    genres = [(by_settings, settings["genres"]), (by_account, accounts["favorite_genres"])]
+    audio = np.full((len(users), len(STATED_AUDIO)), np.nan)
+    for column, name in enumerate(STATED_AUDIO):
+        values = settings[name].to_numpy()
+        stated = ~np.isnan(values)
+        audio[by_settings[stated], column] = values[stated]
+    return StatedTaste(
+        _stated(len(users), genres, _numbered(catalog.genre_names)),
+        _stated(len(users), [(by_settings, settings["artists"])], _numbered(catalog.artist_names)),
+        audio,
+    )
+
+
+def _numbered(words: Vocabulary) -> dict[str, int]:
+    return {_plain(word): number for number, word in enumerate(words.ids())}
+
+
+def _plain(word: str) -> str:
+    return word.strip().lower()
+
+
+def _stated(
+    users: int, columns: Iterable[tuple[np.ndarray, pa.ChunkedArray]], numbers: Mapping[str, int]
+) -> sp.csr_matrix:
+    """(users, words) bool: lists of words by user as a matrix, case aside; words nobody else uses are left out."""
+    pairs = [
+        (user, numbers[_plain(word)])
+        for owners, lists in columns
+        for user, words in zip(owners.tolist(), lists.to_pylist(), strict=True)
+        for word in words or []
+        if _plain(word) in numbers
+    ]
+    row, column = zip(*pairs, strict=True) if pairs else ((), ())
+    ones = np.ones(len(pairs), bool)
+    return sp.csr_matrix((ones, (np.array(row, np.int32), np.array(column, np.int32))), shape=(users, len(numbers)))
 
 
 def _before(table: pa.Table, column: str, as_of_ms: int) -> tuple[pa.Table, int]:
@@ -260,5 +353,5 @@ def _account_limits(users: Vocabulary, table: pa.Table) -> tuple[np.ndarray, np.
     for number, wants, where in zip(numbers, explicit, table["country"].to_pylist(), strict=True):
         # of two accounts with one id, either one's "no" counts, and the later document's country
         allowed[number] &= wants is not False
-        country[number] = where or country[number]
+        country[number] = where.strip().upper() if where and where.strip() else country[number]
     return allowed, country

@@ -20,6 +20,9 @@ SIGNAL_WEIGHTS: Mapping[str, float] = MappingProxyType(
 NEUTRAL_STRENGTH = 3.0
 """The middle of 1..5. A signal's weight is scaled by strength / 3; one without a strength counts as it is."""
 
+ACCEPTED_SIGNAL, ACCEPTED_STRENGTH = "like", 4.0
+"""A recommendation accepted in a chat or elsewhere: asked for and taken, so a liking, and a firm one."""
+
 COMPLETED = 0.8
 """Heard to 80 %: fade-outs and cross-fades make players move on before the end."""
 SKIPPED = 0.15

@@ -9,7 +9,7 @@ import pyarrow as pa
 from features.schema import names
 from features.schema.names import AUDIO_FEATURES
 
-Kind = Literal["id", "text", "number", "date", "flag", "texts", "artists"]
+Kind = Literal["id", "text", "number", "date", "flag", "texts", "artists", "accepted"]
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
     "id": pa.string(),
@@ -18,6 +18,7 @@ ARROW_TYPES: Mapping[str, pa.DataType] = {
     "date": pa.timestamp("ms", tz="UTC"),
     "flag": pa.bool_(),
     "texts": pa.list_(pa.string()),
+    "accepted": pa.list_(pa.string()),
     "artists": pa.list_(pa.struct([("id", pa.string()), ("name", pa.string()), ("genres", pa.list_(pa.string()))])),
 }
 
@@ -45,6 +46,8 @@ class Source:
     fields: tuple[Field, ...]
     known_at: str | None = None
     in_bulk: bool = False
+    of_type: str | None = None
+    """For a collection of many things: the only `type` that is read."""
 
     @property
     def projection(self) -> dict[str, Any]:
@@ -148,4 +151,29 @@ SETTINGS = Source(
     ),
 )
 
-SOURCES = (PLAYS, FEEDBACK, TRACKS, USERS, SETTINGS)
+SESSIONS = Source(
+    "sessions",
+    names.CHAT_SESSIONS,
+    (
+        Field("user_id", "userId", "id", required=True),
+        Field("track_ids", "recommendations", "accepted"),
+        Field("last_message_at", "lastMessageAt", "date"),
+        Field("ended_at", "endedAt", "date"),
+        Field("started_at", "startedAt", "date"),
+        Field("created_at", "createdAt", "date"),
+    ),
+)
+
+ACCEPTANCES = Source(
+    "acceptances",
+    names.EVENTS,
+    (
+        Field("user_id", "userId", "id", required=True),
+        Field("track_id", "data.trackId", "text"),
+        Field("track_ids", "data.trackIds", "texts"),
+        Field("accepted_at", "timestamp", "date", required=True),
+    ),
+    of_type="recommendation.accept",
+)
+
+SOURCES = (PLAYS, FEEDBACK, TRACKS, USERS, SETTINGS, SESSIONS, ACCEPTANCES)

@@ -246,6 +246,25 @@ def _artists(value: Any) -> list[dict[str, Any]] | None:
     return artists
 
 
+def _accepted(value: Any) -> list[str] | None:
+    """Tracks of the recommendations that were accepted; of a bare ObjectId, the second draft's form, nothing is known."""
+    if not isinstance(value, list):
+        return None
+    tracks: list[str] = []
+    for item in value:
+        if isinstance(item, ObjectId):
+            continue
+        if not isinstance(item, Mapping):
+            return None
+        accepted, track_ids = item.get("accepted"), item.get("trackIds")
+        if not (accepted is None or isinstance(accepted, bool)) or (
+            track_ids is not None and _texts(track_ids) is None
+        ):
+            return None
+        tracks += track_ids or [] if accepted else []
+    return tracks
+
+
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "id": _id,
     "text": _text,
@@ -253,5 +272,6 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "date": _date,
     "flag": _flag,
     "texts": _texts,
+    "accepted": _accepted,
     "artists": _artists,
 }

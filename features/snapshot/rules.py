@@ -20,7 +20,7 @@ def split(rows: pa.Table, table: str, bound: datetime) -> tuple[pa.Table, pa.Tab
 
     Args:
         rows: a batch in its source's raw schema.
-        table: "plays", "feedback", "tracks", "users" or "settings".
+        table: the source's name, such as "plays".
         bound: when the snapshot is taken, aware.
 
     Returns:
@@ -100,6 +100,25 @@ def _settings_faults(rows: pa.Table, _bound: datetime) -> Iterator[Fault]:
         yield from _range_fault(rows, column, 0, 1)
 
 
+def _session_faults(rows: pa.Table, bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "user_id")
+    accepted = pc.fill_null(pc.greater(pc.list_value_length(rows["track_ids"]), 0), fill_value=False)
+    dated = rows.append_column("accepted_at", _session_moment(rows))
+    for text, broken in _date_faults(dated, "accepted_at", bound):
+        yield text, pc.and_(accepted, broken)
+
+
+def _acceptance_faults(rows: pa.Table, bound: datetime) -> Iterator[Fault]:
+    yield from _id_faults(rows, "user_id")
+    yield "track_ids is missing", pc.and_(pc.is_null(rows["track_id"]), pc.is_null(rows["track_ids"]))
+    yield from _date_faults(rows, "accepted_at", bound)
+
+
+def _session_moment(rows: pa.Table) -> pa.ChunkedArray:
+    """When a session's recommendations were accepted, as well as the session tells."""
+    return pc.coalesce(*(rows[name] for name in ("last_message_at", "ended_at", "started_at", "created_at")))
+
+
 def _shape_plays(rows: pa.Table) -> pa.Table:
     """Plays with one completion (0..1, null unknown) and one date since when they are known."""
     by_percentage = pc.divide(rows["played_percentage"], 100.0)
@@ -127,6 +146,21 @@ def _shape_feedback(rows: pa.Table) -> pa.Table:
     return rows.append_column("known_at", rows["created_at"])
 
 
+def _shape_sessions(rows: pa.Table) -> pa.Table:
+    moment = _session_moment(rows)
+    columns = {name: rows[name] for name in ("document_id", "user_id", "track_ids")}
+    return pa.table({**columns, "accepted_at": moment, "known_at": moment})
+
+
+def _shape_acceptances(rows: pa.Table) -> pa.Table:
+    alone = pc.split_pattern(rows["track_id"], "\x00")  # a list of the one track; no id holds a NUL
+    columns = {name: rows[name] for name in ("document_id", "user_id")}
+    track_ids = pc.coalesce(rows["track_ids"], alone)
+    return pa.table(
+        {**columns, "track_ids": track_ids, "accepted_at": rows["accepted_at"], "known_at": rows["accepted_at"]}
+    )
+
+
 def _as_is(rows: pa.Table) -> pa.Table:
     return rows
 
@@ -137,6 +171,8 @@ FAULTS: dict[str, Callable[[pa.Table, datetime], Iterator[Fault]]] = {
     "tracks": _track_faults,
     "users": _user_faults,
     "settings": _settings_faults,
+    "sessions": _session_faults,
+    "acceptances": _acceptance_faults,
 }
 SHAPES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "plays": _shape_plays,
@@ -144,4 +180,6 @@ SHAPES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "tracks": _as_is,
     "users": _as_is,
     "settings": _as_is,
+    "sessions": _shape_sessions,
+    "acceptances": _shape_acceptances,
 }

@@ -166,6 +166,8 @@ def _take_table(
 
 def _known_up_to(source: Source, bound: datetime) -> dict[str, Any]:
     """Documents known by the bound; one without that date is read too, and judged by its other dates."""
+    if source.of_type is not None:
+        return {"type": source.of_type}
     if not source.known_at:
         return {}
     path = next(field.path for field in source.fields if field.column == source.known_at)
@@ -176,7 +178,8 @@ def _known_by(rows: pa.Table, bound: datetime) -> tuple[pa.Table, int]:
     """The rows known by the bound, and how many are left for the next snapshot."""
     if "known_at" not in rows.column_names:
         return rows, 0
-    known = rows.filter(pc.less_equal(rows["known_at"], pa.scalar(bound, rows["known_at"].type)))
+    late = pc.greater(rows["known_at"], pa.scalar(bound, rows["known_at"].type))
+    known = rows.filter(pc.invert(pc.fill_null(late, fill_value=False)))
     return known, rows.num_rows - known.num_rows
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from worlds import AS_OF, account, dataset_of, play, random_world, said, tables, track
+from worlds import AS_OF, DAY, accepted, account, dataset_of, play, random_world, said, tables, track
 
 from features.compute.dataset import build_dataset
 
@@ -39,7 +39,7 @@ def test_what_happens_at_the_moment_or_later_is_left_out_and_counted():
     )
     assert data.plays.played_at.tolist() == [AS_OF - 1]
     assert data.feedback.created_at.tolist() == [AS_OF - 1]
-    assert data.later == {"plays": 2, "feedback": 1}
+    assert data.later == {"plays": 2, "feedback": 1, "acceptances": 0}
     assert data.users.ids() == ["ann"]
     assert data.tracks.ids() == ["before", "rated"]
 
@@ -104,7 +104,7 @@ def test_all_tables_may_be_empty():
     data = dataset_of()
     assert len(data.users) == len(data.tracks) == len(data.plays) == len(data.feedback) == 0
     assert data.catalog.genres.shape == (0, 0)
-    assert data.later == {"plays": 0, "feedback": 0}
+    assert data.later == {"plays": 0, "feedback": 0, "acceptances": 0}
 
 
 def test_tables_in_many_chunks_are_read_as_one():
@@ -130,3 +130,52 @@ def test_tables_are_not_changed():
 def test_a_dataset_says_how_large_it_is():
     data = build_dataset(tables(plays=[play("a", "t")], tracks=[track("u")]), as_of_ms=AS_OF)
     assert repr(data) == "Dataset(1 users, 2 tracks, 1 plays)"
+
+
+def test_an_accepted_recommendation_is_a_like_of_strength_four():
+    data = dataset_of(sessions=[accepted("ann", "t1", "t2")], acceptances=[accepted("bob", "t3", days_ago=2)])
+    assert data.users.ids() == ["ann", "bob"]
+    assert data.tracks.ids() == ["t1", "t2", "t3"]
+    rows = sorted(zip(data.feedback.user, data.feedback.track, data.feedback.created_at, strict=True))
+    assert rows == [(0, 0, AS_OF - DAY), (0, 1, AS_OF - DAY), (1, 2, AS_OF - 2 * DAY)]
+    assert data.feedback.signal.tolist() == ["like"] * 3
+    assert data.feedback.strength.tolist() == [4.0] * 3
+
+
+def test_one_acceptance_told_by_a_chat_and_an_event_counts_once_at_its_latest():
+    data = dataset_of(
+        sessions=[accepted("ann", "t1", "t1", days_ago=3)], acceptances=[accepted("ann", "t1", days_ago=2)]
+    )
+    assert data.feedback.created_at.tolist() == [AS_OF - 2 * DAY]
+
+
+def test_an_acceptance_at_the_moment_is_left_out_and_a_session_without_any_says_nothing():
+    data = dataset_of(
+        sessions=[accepted("ann", "t1", days_ago=0), {"user_id": "zoe", "track_ids": [], "accepted_at": None}],
+        acceptances=[{"user_id": "zoe", "track_ids": None, "accepted_at": None}],
+    )
+    assert len(data.feedback) == 0
+    assert data.users.ids() == []
+    assert data.later["acceptances"] == 1
+
+
+def test_stated_taste_is_matched_to_the_catalogue_whatever_its_case():
+    data = dataset_of(
+        tracks=[track("t1", "Nina", ["Soul Jazz"]), track("t2", "Axl", ["rock"])],
+        settings=[{"user_id": "ann", "genres": ["soul JAZZ", "polka"], "artists": [" axl"], "energy": 0.25}],
+        users=[account("ann", favorite_genres=["rock"]), account("bob")],
+    )
+    genres, artists = data.catalog.genre_names.ids(), data.catalog.artist_names.ids()
+    assert [genres[g] for g in data.stated.genres[0].indices] == ["rock", "soul jazz"]
+    assert [artists[a] for a in data.stated.artists[0].indices] == ["Axl"]
+    assert data.stated.audio[0, 0] == 0.25
+    assert np.isnan(data.stated.audio[0, 1:]).all()
+    assert data.stated.genres[1].nnz == data.stated.artists[1].nnz == 0
+
+
+def test_of_markets_case_does_not_count_and_an_empty_list_is_unknown():
+    data = dataset_of(
+        tracks=[track("t1", markets=["de", "Us"]), track("t2", markets=[])], users=[account("ann", country=" de ")]
+    )
+    assert data.catalog.markets.tolist() == [frozenset({"DE", "US"}), None]
+    assert data.country.tolist() == ["DE"]

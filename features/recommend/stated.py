@@ -1,0 +1,79 @@
+"""Lists for who has said what they like and played nothing yet: scores and reasons from their own words."""
+
+import numpy as np
+
+from features.compute.dataset import STATED_AUDIO
+from features.compute.rows import sparse_row
+from features.recommend.scores import Evidence
+from features.schema.names import AUDIO_NAMES
+
+COLUMNS = [AUDIO_NAMES.index(name) for name in STATED_AUDIO]
+WORDS = ("energy", "mood", "danceability")
+ARTIST, GENRE, AUDIO = 1.0, 1.0, 0.5
+"""An artist or genre that was named weighs the same; how a track sounds decides within them."""
+POPULARITY = 0.1
+"""What is well known goes first among what fits alike: a stranger's first list should hold something familiar."""
+CLOSE = 0.1
+"""A feature no further than this from the one asked for is called close."""
+
+
+def has_stated(evidence: Evidence, users: np.ndarray) -> np.ndarray:
+    """(users,) bool: who named a genre or artist that some track has, or asked for a sound."""
+    stated = evidence.dataset.stated
+    named = np.diff(stated.genres.indptr)[users] + np.diff(stated.artists.indptr)[users]
+    return (named > 0) | ~np.isnan(stated.audio[users]).all(axis=1)
+
+
+def stated_scores(evidence: Evidence, users: np.ndarray) -> np.ndarray:
+    """(users, tracks) float64: how well a track fits what each user stated; -inf where nothing stated fits.
+
+    One for a named artist, one for a named genre, up to a half for closeness to the energy, mood and danceability
+    asked for; by closeness alone a track enters only where no artist or genre was named and it is close.
+    """
+    stated, catalog = evidence.dataset.stated, evidence.dataset.catalog
+    genre = (stated.genres[users].astype(np.int32) @ catalog.genres.T.astype(np.int32)).toarray() > 0
+    named = np.zeros((len(users), len(catalog.artist_names) + 1), bool)  # the last for tracks of unknown artists
+    named[:, :-1] = stated.artists[users].toarray()
+    artist = named[:, catalog.artist]
+    distance = _distance(evidence, users)
+    close = np.nan_to_num(1.0 - distance, nan=0.0)
+    words = np.diff(stated.genres.indptr)[users] + np.diff(stated.artists.indptr)[users] > 0
+    fits = np.where(words[:, None], genre | artist, distance <= CLOSE)
+    familiar = np.log1p(evidence.listeners) / max(np.log1p(evidence.listeners.max(initial=0)), 1.0)
+    scores = ARTIST * artist + GENRE * genre + AUDIO * close + POPULARITY * familiar
+    return np.where(fits, scores, -np.inf)
+
+
+def stated_reasons(evidence: Evidence, user: int, tracks: np.ndarray) -> list[list[str]]:
+    """One to three reasons for each track of a list made by `stated_scores`."""
+    stated, catalog = evidence.dataset.stated, evidence.dataset.catalog
+    genres, artists = (set(sparse_row(matrix, user)[0].tolist()) for matrix in (stated.genres, stated.artists))
+    found = []
+    for track in tracks.tolist():
+        texts = []
+        if catalog.artist[track] in artists:
+            texts.append(f"By {catalog.artist_names[int(catalog.artist[track])]}, an artist you named")
+        shared = sorted(genres.intersection(sparse_row(catalog.genres, track)[0].tolist()))
+        if shared:
+            texts.append(f"{catalog.genre_names[shared[0]].capitalize()} is among the genres you named")
+        with np.errstate(invalid="ignore"):
+            near = np.abs(catalog.audio[track, COLUMNS] - stated.audio[user]) <= CLOSE
+        if near.any():
+            close = " and ".join(word for word, is_near in zip(WORDS, near, strict=True) if is_near)
+            texts.append(f"Close in {close} to what you asked for")
+        found.append(texts)
+    return found
+
+
+def _distance(evidence: Evidence, users: np.ndarray) -> np.ndarray:
+    """(users, tracks) mean absolute distance over the features that both have; NaN where there is none."""
+    wanted = evidence.dataset.stated.audio[users]
+    total = np.zeros((len(users), len(evidence.dataset.tracks)))
+    count = np.zeros_like(total)
+    for column, feature in enumerate(COLUMNS):
+        apart = np.abs(evidence.dataset.catalog.audio[None, :, feature] - wanted[:, None, column])
+        known = ~np.isnan(apart)
+        total += np.where(known, apart, 0.0)
+        count += known
+    with np.errstate(invalid="ignore"):
+        return total / np.where(count > 0, count, np.nan)
