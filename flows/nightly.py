@@ -20,8 +20,10 @@ from features.evaluate.gate import Check, verdict
 from features.parameters import NightlyParameters, resolve_as_of
 from features.progress import Progress, silent
 from features.release.build import build_release
+from features.release.events import append_events
 from features.release.ledger import hold_lease, read_pointer, record
 from features.release.manifest import Manifest, read_manifest, release_id
+from features.release.mirror import mirror_cache
 from features.release.publish import switch, upload, verify
 from features.schema import plan
 from features.settings import get_settings
@@ -104,7 +106,7 @@ def build(as_of: datetime, parameters: NightlyParameters) -> str:
 
 @_stage("publish")
 def publish(release: str, token: int) -> None:
-    """Upload, verify, switch."""
+    """Upload, verify, tell the events, switch."""
     settings = get_settings()
     manifest = read_manifest(settings.echotune_home, release)
     with open_database(settings) as database:
@@ -112,7 +114,17 @@ def publish(release: str, token: int) -> None:
             database, settings.echotune_home, manifest, token, settings.echotune_vectors, reporter.progress
         )
         verify(database, manifest, digests, reporter.progress)
+        append_events(database, settings.echotune_home, manifest)
         switch(database, manifest, token)
+
+
+@_stage("mirror")
+def mirror(release: str) -> int:
+    """The live lists into the cache of the older clients; returns how many."""
+    settings = get_settings()
+    manifest = read_manifest(settings.echotune_home, release)
+    with open_database(settings) as database:
+        return mirror_cache(database, settings.echotune_home, manifest, reporter.progress)
 
 
 def _run_name() -> str:
@@ -125,6 +137,7 @@ def nightly(
     as_of: str | None = None,
     parameters: NightlyParameters = NightlyParameters(),  # noqa: B008 - frozen
     gate: bool = True,
+    mirror_lists: bool = False,
 ) -> Result:
     """Builds the release of one day and makes it the one that readers follow.
 
@@ -132,6 +145,7 @@ def nightly(
         as_of: a date (to its end, UTC) or a date and time; today by default.
         parameters: what shapes the release; part of its id.
         gate: False publishes even what fails its checks; the verdict is recorded either way.
+        mirror_lists: True also writes the lists into `recommendations_cache`, for the app's older clients.
 
     Raises:
         InputError: a bad `as_of`, or no plays to build from.
@@ -153,12 +167,16 @@ def nightly(
                 log.info("release %s is live already; nothing has changed since", pointer.release)
                 manifest = read_manifest_or_none(settings.echotune_home, pointer.release)
                 counts = manifest.counts if manifest else {}
+                if mirror_lists and manifest:
+                    mirror(manifest.id)
                 return Result(release=pointer.release, published=False, counts=counts)
             release = build(moment, parameters)
             manifest = read_manifest(settings.echotune_home, release)
             report(manifest)
             pass_gate(manifest, database, token, gate=gate)
             publish(release, token)
+            if mirror_lists:
+                mirror(release)
     log.info("release %s live", release)
     return Result(release=release, published=True, counts=manifest.counts)
 

@@ -39,7 +39,7 @@ SCHEMAS = {
     ),
     "tracks": pa.schema(
         [
-            *[(name, pa.string()) for name in ("document_id", "track_id", "name")],
+            *[(name, pa.string()) for name in ("document_id", "track_id", "name", "album")],
             *[("artists", _ARTISTS), ("duration_ms", pa.float64()), ("popularity", pa.float64())],
             *[("explicit", pa.bool_()), ("markets", _TEXTS)],
             *_AUDIO,

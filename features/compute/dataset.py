@@ -26,6 +26,7 @@ class Catalog:
     Attributes:
         names: (tracks,) object, None where unknown.
         artists: (tracks,) object, a tuple of the artists' names, first one first; None where unknown.
+        albums: (tracks,) object, None where unknown.
         artist: (tracks,) int32, number of the first artist in `artist_names`; -1 unknown.
         artist_names: distinct first artists.
         genres: (tracks, genres) bool CSR.
@@ -38,6 +39,7 @@ class Catalog:
 
     names: np.ndarray
     artists: np.ndarray
+    albums: np.ndarray
     artist: np.ndarray
     artist_names: Vocabulary
     genres: sp.csr_matrix
@@ -164,6 +166,7 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
     return Catalog(
         names,
         artists,
+        _scattered(known, [album or None for album in rows["album"].to_pylist()]),
         artist_names.numbers(first),
         artist_names,
         genres,

@@ -320,6 +320,7 @@ def _track_table(dataset: Dataset) -> pa.Table:
             "artists": pa.array(
                 [None if names is None else list(names) for names in catalog.artists], pa.list_(pa.string())
             ),
+            "album": pa.array(catalog.albums.tolist(), pa.string()),
             "genres": pa.array(genres, pa.list_(pa.string())),
             **audio,
         }

@@ -26,6 +26,7 @@ from features.release.ledger import (
     update,
 )
 from features.release.manifest import Manifest, release_folder
+from features.release.mirror import remove_from_cache
 from features.schema.names import FEATURE_STORE, RECOMMENDATIONS, STRATEGIES
 
 KEPT_RELEASES = 3
@@ -181,6 +182,8 @@ def withdraw(database: Database[Document], release: Document) -> int:
     """Removes a release's documents, so that clients who don't know the pointer don't meet them; returns how many."""
     removed = 0
     with translated_errors():
+        collection, query = _of_release("recommendations", release["_id"], release["builtAt"])
+        remove_from_cache(database, database[collection].find(query, {"userId": 1, "strategy": 1, "release": 1}))
         for output in OUTPUTS:
             collection, query = _of_release(output, release["_id"], release["builtAt"])
             removed += database[collection].delete_many(query).deleted_count

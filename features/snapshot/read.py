@@ -247,7 +247,7 @@ def _artists(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _accepted(value: Any) -> list[str] | None:
-    """Tracks of the recommendations that were accepted; of a bare ObjectId, the second draft's form, nothing is known."""
+    """Tracks of the recommendations that were accepted; a bare ObjectId, the second draft's form, tells nothing."""
     if not isinstance(value, list):
         return None
     tracks: list[str] = []

@@ -25,15 +25,18 @@ def run(
         str | None, typer.Option(help="A date (to its end) or a date and time, UTC; today by default.")
     ] = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Publish even what fails its checks.")] = False,
+    mirror_lists: Annotated[
+        bool, typer.Option("--mirror-cache", help="Also write the lists into recommendations_cache.")
+    ] = False,
     settings_pairs: Annotated[
         list[str] | None, typer.Option("--set", help="name=value, such as recommendations.k=50. Repeatable.")
     ] = None,
 ) -> None:
     """Build the day's release and make it live: schema, snapshot, build, gate, upload, verify, switch."""
-    publish_release(as_of=as_of, gate=not no_gate, pairs=settings_pairs or [])
+    publish_release(as_of=as_of, gate=not no_gate, pairs=settings_pairs or [], mirror_lists=mirror_lists)
 
 
-def publish_release(*, as_of: str | None, gate: bool, pairs: list[str]) -> None:
+def publish_release(*, as_of: str | None, gate: bool, pairs: list[str], mirror_lists: bool = False) -> None:
     """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
     parameters = with_settings(pairs)
     resolve_as_of(as_of, datetime.now(UTC))  # a wrong date shows before anything is started
@@ -45,7 +48,7 @@ def publish_release(*, as_of: str | None, gate: bool, pairs: list[str]) -> None:
 
         with progress_bars() as progress:
             reporter.progress = progress
-            result = nightly(as_of=as_of, parameters=parameters, gate=gate)
+            result = nightly(as_of=as_of, parameters=parameters, gate=gate, mirror_lists=mirror_lists)
         manifest = read_manifest_or_none(settings.echotune_home, result.release)
     if not result.published:
         say(f"release {result.release} exists and is live; nothing has changed since, nothing was written")
