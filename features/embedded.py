@@ -40,6 +40,7 @@ except ImportError:  # Windows; _locks_or_error says what to do
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
+ENDING_S = 3.0
 POLL_S = 0.1
 WAIT_S = 0.02
 
@@ -163,6 +164,68 @@ def status(home: Path) -> ServerStatus:
             in_use=_in_use(run),
             storage_bytes=_bytes_on_disk(home / "db"),
         )
+
+
+@contextmanager
+def storage_alone(home: Path) -> Iterator[Path | None]:
+    """The storage folder, with no server on it and nobody able to start one; None when somebody uses it.
+
+    Raises:
+        StorageError: the folder can't be written.
+    """
+    _locks_or_error()
+    home = home.resolve()
+    run = _run(home)
+    with contextlib.ExitStack() as locks, _storage_errors(home):
+        _prepare(home)
+        users = _alone(run)
+        if users is not None:
+            locks.callback(_unlock, users)
+            keeper = _try_lock(run / "keeper.lock")  # a server that is kept has a keeper without users
+            if keeper is not None:
+                locks.callback(_unlock, keeper)
+                _stop_orphan(home)
+                _finish_swap(home)
+                yield home / "db"
+                return
+    yield None
+
+
+def _alone(run: Path) -> int | None:
+    """The users' lock for one; a keeper that is just ending has it for a moment yet."""
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        with _probing(run):
+            lock = _try_lock(run / "users.lock")
+        if lock is not None or _keeper_lives(run) or time.monotonic() > deadline:
+            return lock
+        time.sleep(WAIT_S)
+
+
+def swap_storage(home: Path, fresh: Path) -> None:
+    """Puts another storage folder in the place of a home's own, which is removed. Call it under `storage_alone`.
+
+    Raises:
+        StorageError: the folder can't be written; the old storage stays or comes back with the next start.
+    """
+    home = home.resolve()
+    with _storage_errors(home):
+        (home / "db").rename(home / "db.old")
+        fresh.rename(home / "db")
+        _finish_swap(home)
+
+
+def _finish_swap(home: Path) -> None:
+    """Goes on where a swap was interrupted: back while there is no new storage, else the old one is removed."""
+    storage, old = home / "db", home / "db.old"
+    if not old.exists():
+        return
+    if storage.exists() and any(storage.iterdir()):
+        shutil.rmtree(old)
+        return
+    if storage.exists():
+        storage.rmdir()
+    old.rename(storage)
 
 
 # --- the user's side
@@ -351,6 +414,7 @@ def _keep(home: Path, program: Path, lock: int) -> None:
         os._exit(0)  # the user waits for this half; the other is init's child and leaves the user no zombie
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _stop_orphan(home)
+    _finish_swap(home)
     (_run(home) / "keep").unlink(missing_ok=True)  # of a server that died; nobody asked to keep this one
     # The last port again, so that a URI given to a notebook or Compass stays good; any other if it is taken.
     for port in dict.fromkeys((_last_port(home), 0)):

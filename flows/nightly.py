@@ -15,6 +15,8 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from features.database import open_database
+from features.erasure.files import leave_out_erased
+from features.erasure.tombstones import read_tombstones
 from features.errors import GateError, NotFoundError, UnreachableError
 from features.evaluate.gate import Check, verdict
 from features.parameters import NightlyParameters, resolve_as_of
@@ -89,7 +91,9 @@ def snapshot_inputs(bound: datetime) -> str:
     """Everything known up to `bound` to Parquet; returns the snapshot's digest."""
     settings = get_settings()
     with open_database(settings) as database:
-        return take_snapshot(database, settings.echotune_home, bound, reporter.progress).digest
+        return take_snapshot(
+            database, settings.echotune_home, bound, reporter.progress, settings.echotune_hash_key
+        ).digest
 
 
 @_stage("build")
@@ -106,10 +110,11 @@ def build(as_of: datetime, parameters: NightlyParameters) -> str:
 
 @_stage("publish")
 def publish(release: str, token: int) -> None:
-    """Upload, verify, tell the events, switch."""
+    """Upload, without who was erased since it was built, verify, tell the events, switch."""
     settings = get_settings()
-    manifest = read_manifest(settings.echotune_home, release)
     with open_database(settings) as database:
+        erased = read_tombstones(database, settings.echotune_hash_key)
+        manifest = leave_out_erased(settings.echotune_home, release, erased)
         digests = upload(
             database, settings.echotune_home, manifest, token, settings.echotune_vectors, reporter.progress
         )

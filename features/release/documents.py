@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ OUTPUTS = {
     "similarity": FEATURE_STORE,
     "recommendations": RECOMMENDATIONS,
 }
+
+
+def document_digest(document: bytes) -> int:
+    """64 bits that stand for a document's bytes; a release's digest is their sum modulo 2^64."""
+    return int.from_bytes(blake2b(document, digest_size=8).digest())
 
 
 def feature_id(release: str, feature_type: str, entity: str) -> bson.ObjectId:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pymongo.errors import BulkWriteError
 from features.database import DUPLICATE_KEY, Document, split_documents, translated_errors
 from features.errors import DatabaseError, NotFoundError
 from features.progress import Progress, silent
-from features.release.documents import OUTPUTS, ReleaseDocuments
+from features.release.documents import OUTPUTS, ReleaseDocuments, document_digest
 from features.release.ledger import (
     LIVE,
     Pointer,
@@ -77,8 +76,8 @@ def upload(
 def _must_start_over(database: Database[Document], found: Document, documents: ReleaseDocuments) -> bool:
     """Whether what an earlier run wrote is no part of this release, or not whole though it was all sent."""
     manifest, ledger = documents.manifest, found["ledger"]
-    if found.get("expired") or found["builtAt"] != manifest.built_at:
-        return True  # expired, or built again after its folder was lost: its documents have other dates
+    if found.get("expired") or found["builtAt"] != manifest.built_at or found["counts"] != manifest.counts:
+        return True  # expired, built again after its folder was lost, or somebody was erased from it since
     sent = all(len(ledger.get(output, {})) == documents.chunks(output) for output in OUTPUTS)
     return sent and any(
         _stored(database, output, manifest)
@@ -273,4 +272,4 @@ def _insert(database: Database[Document], collection: str, chunk: list[RawBSONDo
 
 
 def _digest(documents: Iterable[bytes]) -> int:
-    return sum(int.from_bytes(blake2b(document, digest_size=8).digest()) for document in documents)
+    return sum(document_digest(document) for document in documents)

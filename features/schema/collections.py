@@ -139,7 +139,7 @@ LISTENING_HISTORY = Collection(
                 }
             ),
             "audioFeatures": AUDIO,
-            "importedAt": DATE,
+            "importedAt": DATE_OR_NULL,
             "createdAt": DATE_OR_NULL,
         },
         ("userId", "trackId", "playedAt"),
@@ -372,8 +372,9 @@ FEATURE_STORE = Collection(
             # a track embedding belongs to a track, everything else to a user
             anyOf=[
                 {"properties": {"featureType": {"enum": ["track_embedding"]}}, "required": ["trackId"]},
+                {"properties": {"featureType": {"enum": ["user_profile"]}}, "required": ["userId"]},
                 {
-                    "properties": {"featureType": {"enum": ["user_profile", "similarity"]}},
+                    "properties": {"featureType": {"enum": ["similarity"]}, "features": {"required": ["neighbors"]}},
                     "required": ["userId"],
                 },
             ],
@@ -398,7 +399,7 @@ CANDIDATE = obj(
     {
         "trackId": TEXT,
         "score": between(0, 1, nullable=False),
-        "rank": {"bsonType": ["int", "long"], "minimum": 1},
+        "rank": {**NUMBER, "minimum": 1},
         "reasons": {"bsonType": "array", "minItems": 1, "items": {"bsonType": "string", "minLength": 1}},
         "metadata": obj({"artist": STRING, "trackName": STRING, "genres": STRINGS, "audioFeatures": AUDIO}),
     },
@@ -446,8 +447,7 @@ RECOMMENDATIONS = Collection(
         },
         (
             "userId",
-            "release",
-            "strategy",
+            "strategy",  # no `release`: the app may keep lists of its own here
             "candidates",
             "context",
             "performance",

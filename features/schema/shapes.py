@@ -18,7 +18,7 @@ DATE_OR_NULL: Json = {"bsonType": ["date", "null"]}
 BOOL: Json = {"bsonType": ["bool", "null"]}
 OBJECT: Json = {"bsonType": ["object", "null"]}
 NUMBER: Json = {"bsonType": ["int", "long", "double", "decimal"]}
-COUNT: Json = {"bsonType": ["int", "long", "double"], "minimum": 0}
+COUNT: Json = {**NUMBER, "minimum": 0}
 AMOUNT: Json = {"bsonType": ["int", "long", "double", "decimal", "null"], "minimum": 0}
 """A count, duration or cost that may be unknown."""
 

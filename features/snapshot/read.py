@@ -48,12 +48,19 @@ class Batch:
 
 
 def read_batches(raw_batches: Iterable[Any], source: Source) -> Iterator[Batch]:
-    """Raw BSON batches as Arrow; read = rows + set aside for each. Rows keep their order an id type."""
+    """Raw BSON batches as Arrow, one for one; read = rows + set aside for each. Rows keep their order an id type."""
     for raw in raw_batches:
-        documents = split_documents(raw)
-        if not source.in_bulk:
-            yield _read_carefully(documents, source)
-            continue
+        slivers = list(_read_batch(split_documents(raw), source))
+        # joined: what follows costs a batch about the same, however few its rows
+        rows = [source.raw_schema.empty_table(), *(sliver.rows for sliver in slivers)]
+        aside = [SET_ASIDE_SCHEMA.empty_table(), *(sliver.set_aside for sliver in slivers)]
+        yield Batch(pa.concat_tables(rows).combine_chunks(), pa.concat_tables(aside))
+
+
+def _read_batch(documents: list[bytes], source: Source) -> Iterator[Batch]:
+    if not source.in_bulk:
+        yield _read_carefully(documents, source)
+    else:
         # Only a hint, so a search of the bytes will do: a wrong guess is found out by the types.
         by_object_id = [OBJECT_ID_USER in document for document in documents]
         for id_type in (pa.string(), ObjectIdType()):
@@ -151,7 +158,7 @@ def _read_carefully(documents: Iterable[bytes], source: Source) -> Batch:
     for raw in documents:
         document = bson.decode(raw, CAREFUL_CODEC)
         row, reason = _row(document, source.fields)
-        document_id = _document_id(document.get("_id"))
+        document_id = id_text(document.get("_id"))
         if reason is None:
             rows.append({"document_id": document_id, **row})
         else:
@@ -162,7 +169,8 @@ def _read_carefully(documents: Iterable[bytes], source: Source) -> Batch:
     )
 
 
-def _document_id(value: Any) -> str:
+def id_text(value: Any) -> str:
+    """A document's `_id` as tables have it; of any other type than the two usual ones, its type and value."""
     return encode_id(value) if isinstance(value, str | ObjectId) else f"{type(value).__name__}:{value!r}"[:200]
 
 

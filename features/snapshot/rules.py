@@ -11,6 +11,8 @@ from features.snapshot.read import SET_ASIDE_SCHEMA
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A play this far after the moment of reading is another machine's clock, one further on is a fault."""
+FAR_AHEAD = timedelta(days=1)
+"""Imported so far after the moment of reading can't be true; anything less may be an import at work meanwhile."""
 
 Fault = tuple[str, pa.ChunkedArray]
 
@@ -44,6 +46,8 @@ def _id_faults(rows: pa.Table, *columns: str) -> Iterator[Fault]:
         yield f"{column} is missing", pc.or_kleene(pc.is_null(ids), blank)
         yield f"{column} is longer than {MAX_ID_BYTES} bytes", pc.greater(pc.binary_length(ids), MAX_ID_BYTES)
         yield f"{column} holds a NUL character", pc.match_substring(ids, "\x00")
+        # what could not be decoded; two ids might have become one
+        yield f"{column} is not UTF-8", pc.match_substring(ids, "\ufffd")
 
 
 def _range_fault(rows: pa.Table, column: str, low: float, high: float) -> Iterator[Fault]:
@@ -68,6 +72,8 @@ def _audio_faults(rows: pa.Table) -> Iterator[Fault]:
 def _play_faults(rows: pa.Table, bound: datetime) -> Iterator[Fault]:
     yield from _id_faults(rows, "user_id", "track_id")
     yield from _date_faults(rows, "played_at", bound)
+    latest = pa.scalar(bound + FAR_AHEAD, rows["imported_at"].type)
+    yield "imported_at is in the future", pc.greater(rows["imported_at"], latest)
     yield from _range_fault(rows, "play_ms", 0, MAX_PLAY_MS)
     yield from _range_fault(rows, "duration_ms", 0, MAX_PLAY_MS)
     for column in ("completion_rate", "played_percentage"):

@@ -16,21 +16,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pydantic import SecretStr
 from pymongo import ReadPreference
 from pymongo.database import Database
 
 from features.database import Document, translated_errors
+from features.erasure.tombstones import ERASED, Tombstones, read_tombstones
 from features.errors import StorageError
 from features.progress import Progress, silent
 from features.snapshot.digest import RowDigest
 from features.snapshot.fields import SOURCES, Source
 from features.snapshot.read import SET_ASIDE_SCHEMA, read_batches
-from features.snapshot.rules import split
+from features.snapshot.rules import FAR_AHEAD, split
 from features.storage import translated_storage_errors, write_json, write_parquet
 
 FORMAT = 1
 STAMP = "%Y%m%dT%H%M%S%fZ"
 PART_ROWS = 1_000_000
+NOT_IN_DIGEST = ("known_at",)
+"""When a row became known does not change what it says."""
 BATCH_DOCUMENTS = 20_000
 """Documents a server batch: large enough for Arrow, small enough that one bad document costs little."""
 
@@ -62,6 +66,10 @@ class Snapshot:
         text = json.dumps({name: table.digest for name, table in sorted(self.tables.items())})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    def set_aside_name(self, name: str) -> str:
+        """Where the documents set aside from a table are, relative to the folder; there may be none."""
+        return f"set_aside/{name}-{self.bound.astimezone(UTC).strftime(STAMP)}.parquet"
+
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One table as Arrow, the parts one after the other.
 
@@ -76,7 +84,13 @@ class Snapshot:
             raise StorageError(f"{name} of {self.folder} can't be read ({what}); take a new snapshot") from error
 
 
-def take_snapshot(database: Database[Document], home: Path, bound: datetime, progress: Progress = silent) -> Snapshot:
+def take_snapshot(
+    database: Database[Document],
+    home: Path,
+    bound: datetime,
+    progress: Progress = silent,
+    hash_key: SecretStr | None = None,
+) -> Snapshot:
     """Reads every input collection up to `bound` and returns the new snapshot.
 
     Args:
@@ -84,24 +98,31 @@ def take_snapshot(database: Database[Document], home: Path, bound: datetime, pro
         home: `$ECHOTUNE_HOME`.
         bound: aware; plays and feedback known later are left for the next snapshot.
         progress: called after each batch.
+        hash_key: by which erased persons are known; needed once there are any.
 
     Raises:
+        InputError: there are erased persons, and the key is missing or another.
         DatabaseError: the database can't be read.
         StorageError: the folder can't be written; the former snapshot stays as it was.
     """
     folder = home / "snapshot" / database.name
-    tables = {source.table: _take_table(database, source, folder, bound, progress) for source in SOURCES}
+    erased = read_tombstones(database, hash_key)
+    tables = {source.table: _take_table(database, source, folder, bound, erased, progress) for source in SOURCES}
     snapshot = Snapshot(folder, bound, tables)
-    write_json(
-        folder / "manifest.json",
-        {
-            "format": FORMAT,
-            "bound": bound.isoformat(),
-            "tables": {name: asdict(table) for name, table in tables.items()},
-        },
-    )
-    _remove_strays(snapshot)
+    write_manifest(snapshot)
+    remove_strays(snapshot)
     return snapshot
+
+
+def write_manifest(snapshot: Snapshot) -> None:
+    """Makes a snapshot's parts the ones that count, in one rename.
+
+    Raises:
+        StorageError: it can't be written; the former manifest stays.
+    """
+    tables = {name: asdict(table) for name, table in snapshot.tables.items()}
+    content = {"format": FORMAT, "bound": snapshot.bound.isoformat(), "tables": tables}
+    write_json(snapshot.folder / "manifest.json", content)
 
 
 def open_snapshot(home: Path, database_name: str) -> Snapshot:
@@ -127,7 +148,12 @@ def _from_manifest(folder: Path, manifest: Any) -> Snapshot:
 
 
 def _take_table(
-    database: Database[Document], source: Source, folder: Path, bound: datetime, progress: Progress
+    database: Database[Document],
+    source: Source,
+    folder: Path,
+    bound: datetime,
+    erased: Tombstones,
+    progress: Progress,
 ) -> TableSummary:
     stamp = bound.astimezone(UTC).strftime(STAMP)
     what = f"reading {source.collection}"
@@ -140,11 +166,12 @@ def _take_table(
         rows: list[pa.Table] = []
         parts: list[str] = []
         aside: list[pa.Table] = []
-        digest, used, read = RowDigest(leave_out=("known_at",)), 0, 0
+        digest, used, read = RowDigest(NOT_IN_DIGEST), 0, 0
         progress(what, 0, total)
         for batch in read_batches(cursor, source):
             good, bad = split(batch.rows, source.table, bound)
-            aside += [table for table in (batch.set_aside, bad) if table.num_rows]
+            good, gone = _without_erased(good, erased)
+            aside += [table for table in (batch.set_aside, bad, gone) if table.num_rows]
             good, later = _known_by(good, bound)
             read += batch.rows.num_rows + batch.set_aside.num_rows - later
             used += good.num_rows
@@ -165,13 +192,23 @@ def _take_table(
 
 
 def _known_up_to(source: Source, bound: datetime) -> dict[str, Any]:
-    """Documents known by the bound; one without that date is read too, and judged by its other dates."""
+    """Documents known by the bound; one without that date, or with one that can't be true, is read to be judged."""
     if source.of_type is not None:
         return {"type": source.of_type}
     if not source.known_at:
         return {}
     path = next(field.path for field in source.fields if field.column == source.known_at)
-    return {"$or": [{path: {"$lte": bound}}, {path: {"$not": {"$type": "date"}}}]}
+    return {"$or": [{path: {"$lte": bound}}, {path: {"$gt": bound + FAR_AHEAD}}, {path: {"$not": {"$type": "date"}}}]}
+
+
+def _without_erased(rows: pa.Table, erased: Tombstones) -> tuple[pa.Table, pa.Table]:
+    """The rows of people who may be known, and those of others as set aside."""
+    if not erased.hashes or "user_id" not in rows.column_names:
+        return rows, SET_ASIDE_SCHEMA.empty_table()
+    theirs = pa.array(erased.mask(rows["user_id"]))
+    ids = rows["document_id"].filter(theirs)
+    gone = pa.table([ids, pa.array([ERASED] * len(ids), pa.string())], schema=SET_ASIDE_SCHEMA)
+    return rows.filter(pc.invert(theirs)), gone
 
 
 def _known_by(rows: pa.Table, bound: datetime) -> tuple[pa.Table, int]:
@@ -189,11 +226,10 @@ def _write_part(folder: Path, table: str, stamp: str, number: int, rows: list[pa
     return name
 
 
-def _remove_strays(snapshot: Snapshot) -> None:
+def remove_strays(snapshot: Snapshot) -> None:
     """Removes what is not of this snapshot: parts and set-aside files of former ones, scratch of killed runs."""
-    stamp = snapshot.bound.astimezone(UTC).strftime(STAMP)
     tables = snapshot.tables
-    kept = {f"set_aside/{name}-{stamp}.parquet" for name, table in tables.items() if table.set_aside}
+    kept = {snapshot.set_aside_name(name) for name, table in tables.items() if table.set_aside}
     kept |= {part for table in tables.values() for part in table.parts}
     with translated_storage_errors(snapshot.folder):
         for path in snapshot.folder.glob("*/*.parquet*"):

@@ -8,11 +8,15 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from pymongo.database import Database
 
+from features.erasure.tombstones import ERASED, Tombstones, read_tombstones
 from features.errors import InputError
 from features.progress import Progress, silent
+from features.sources.columns import Faults
 from features.sources.documents import TARGETS, Document, to_documents, utc_ms
 from features.sources.header import match_columns, parse_mapping
 from features.sources.kinds import Kind, Parsed, parse_chunk
@@ -22,6 +26,8 @@ from features.sources.writing import write_documents
 
 __all__ = ["ImportTotals", "Kind", "import_rows", "import_table", "parse_mapping"]
 
+NOTHING = "null"
+"""Kept of an erased person's row: JSON for nothing."""
 Reshape = Callable[[list[Document], Chunk, NDArray[np.intp]], None]
 """Changes documents in place before they are written, given their chunk and the row in it of each."""
 
@@ -52,6 +58,7 @@ def import_table(
     now: datetime,
     mapping: Mapping[str, str] | None = None,
     progress: Progress = silent,
+    hash_key: SecretStr | None = None,
 ) -> ImportTotals:
     """Imports a Parquet, CSV, TSV or JSON-lines file; the same file again adds nothing.
 
@@ -66,15 +73,16 @@ def import_table(
         now: written as `importedAt` where a row has none; a row later than it is set aside.
         mapping: from the file's column names to ours, `-` to leave one out (`parse_mapping`).
         progress: called after each chunk, in rows (Parquet) or lines.
+        hash_key: by which erased persons are known; needed once there are any.
 
     Raises:
-        InputError: the file as a whole can't be used; nothing was written.
+        InputError: the file as a whole can't be used, or `hash_key`; nothing was written.
         DatabaseError: the database was lost or refuses to be written to; run again to go on.
         StorageError: the rows set aside can't be written.
     """
     table = open_table(path)
     theirs = match_columns(kind, table.columns, mapping or {}, path)
-    return import_rows(database, kind, table, theirs, path, home=home, now=now, progress=progress)
+    return import_rows(database, kind, table, theirs, path, home=home, now=now, progress=progress, hash_key=hash_key)
 
 
 def import_rows(
@@ -88,13 +96,16 @@ def import_rows(
     now: datetime,
     progress: Progress = silent,
     reshape: Reshape | None = None,
+    hash_key: SecretStr | None = None,
 ) -> ImportTotals:
     """Imports an open table whose columns are matched; see `import_table`."""
+    erased = read_tombstones(database, hash_key)
     read = imported = already_there = updated = 0
     seen = SeenIds()
     with rejected_rows(home, kind, path) as rejected, _collector_paused():
         for chunk in _readable(table, path):
             parsed, faults = parse_chunk(kind, chunk, theirs, now)
+            _set_erased_aside(erased, parsed, faults)
             good = np.flatnonzero(~faults.bad)
             documents = _documents(kind, parsed, good, now)
             first = seen.add(documents)
@@ -130,12 +141,26 @@ def _documents(kind: Kind, parsed: Parsed, good: NDArray[np.intp], now: datetime
     return to_documents(kind, {name: values[good] for name, values in parsed.items()}, now)
 
 
+def _set_erased_aside(erased: Tombstones, parsed: Parsed, faults: Faults) -> None:
+    """Gives rows of erased persons that reason whatever else is wrong with them: they are not to be kept anywhere."""
+    if erased.hashes and "user_id" in parsed:
+        users = pa.chunked_array([pa.array(parsed["user_id"].tolist(), pa.string())])
+        theirs = erased.mask(users)
+        faults.bad |= theirs
+        faults.reasons[theirs] = ERASED
+
+
 def _set_aside(rejected: RejectedRows, chunk: Chunk, reasons: NDArray[np.object_]) -> None:
     rows = np.flatnonzero(reasons != None)  # noqa: E711  elementwise
     rejected.add(
         [
             *chunk.malformed,
-            *(Malformed(int(chunk.lines[i]), reasons[i], to_json(chunk.row(int(i)))) for i in rows),
+            *(
+                Malformed(
+                    int(chunk.lines[i]), reasons[i], NOTHING if reasons[i] == ERASED else to_json(chunk.row(int(i)))
+                )
+                for i in rows
+            ),
         ]
     )
 

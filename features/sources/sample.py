@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from pymongo.database import Database
 
 from features.errors import InputError
@@ -207,7 +208,13 @@ def _with_popularity(spec: SampleSpec, catalog: Catalog, plays: Plays) -> pa.Tab
 
 
 def write_sample(
-    database: Database[Document], sample: Sample, *, home: Path, now: datetime, progress: Progress = silent
+    database: Database[Document],
+    sample: Sample,
+    *,
+    home: Path,
+    now: datetime,
+    progress: Progress = silent,
+    hash_key: SecretStr | None = None,
 ) -> dict[str, ImportTotals]:
     """Writes a sample as imports are written, with the legacy document shapes; again changes nothing.
 
@@ -228,6 +235,7 @@ def write_sample(
             now=now,
             progress=progress,
             reshape=_legacy_shapes if kind == "plays" else None,
+            hash_key=hash_key,
         )
     return totals
 

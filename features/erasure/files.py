@@ -1,0 +1,240 @@
+"""A person's rows in files: releases and snapshot on disk, rows set aside by imports. A file changes whole or not."""
+
+import json
+import operator
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.erasure.records import Person
+from features.erasure.tombstones import Tombstones
+from features.errors import StorageError
+from features.release.manifest import Manifest, from_json, read_manifest, release_folder
+from features.snapshot.digest import RowDigest
+from features.snapshot.take import NOT_IN_DIGEST, Snapshot, open_snapshot, remove_strays, write_manifest
+from features.storage import translated_storage_errors, whole_file, write_json
+
+Keep = Callable[[pa.Table], pa.Table]
+"""What is left of some rows; the same object where that is everything."""
+OF_USERS = ("user_profile", "similarity", "recommendations")
+"""A release's files with a row a user, or several."""
+WORD = r"(?<![\w.@:-]){}(?![\w@-])"
+"""A name in a line that could not be taken apart: not as a part of a longer one."""
+
+
+def erase_from_files(
+    home: Path, database_name: str, person: Person, document_ids: Mapping[str, set[str]]
+) -> dict[str, int]:
+    """Takes a person out of every file under a data folder but the built-in database's own.
+
+    Args:
+        home: `$ECHOTUNE_HOME`.
+        database_name: whose snapshot.
+        person: who.
+        document_ids: by collection the texts of their documents' ids, for what a snapshot had set aside.
+
+    Returns:
+        Rows removed or changed: of releases, of the snapshot, of set-aside rows.
+
+    Raises:
+        StorageError: a file can't be read or written; run again when that is mended.
+    """
+    gone = pa.array(sorted(text for ids in document_ids.values() for text in ids), pa.string())
+    return {
+        "release rows": sum(_erase_from_release(folder, person.text) for folder in _releases(home)),
+        "snapshot rows": _erase_from_snapshot(home, database_name, person, gone),
+        "set-aside rows": sum(_erase_from_rejected(path, person) for path in _rejected(home)),
+    }
+
+
+def leave_out_erased(home: Path, release: str, erased: Tombstones) -> Manifest:
+    """A release on disk without who was erased after it was built, as on a machine that an erasure did not reach.
+
+    Returns:
+        Its manifest, with the counts of what is left.
+    """
+    folder = release_folder(home, release)
+    if erased.hashes:
+        users = pc.unique(pq.read_table(folder / "user_profile.parquet", columns=["user_id"])["user_id"])
+        lists = pc.unique(pq.read_table(folder / "recommendations.parquet", columns=["user_id"])["user_id"])
+        for user in sorted({*users.to_pylist(), *lists.to_pylist()}):
+            if erased.cover(user):
+                _erase_from_release(folder, user)
+    return read_manifest(home, release)
+
+
+def _releases(home: Path) -> Iterator[Path]:
+    """Folders of whole releases; what killed builds left is removed, since no lease means that none is at work."""
+    for folder in sorted((home / "releases").glob("*/")):
+        if folder.name.startswith("."):
+            with translated_storage_errors(folder):
+                shutil.rmtree(folder)
+        else:
+            yield folder
+
+
+def _rejected(home: Path) -> Iterator[Path]:
+    """Set-aside files, those that killed imports left half-written removed."""
+    for path in sorted((home / "rejected").glob("*")) + sorted((home / "rejected").glob(".*")):
+        if path.name.startswith("."):
+            with translated_storage_errors(path):
+                path.unlink()
+        elif path.suffix == ".parquet":
+            yield path
+
+
+def _erase_from_release(folder: Path, user: str) -> int:
+    removed = {name: _rewrite(folder / f"{name}.parquet", _without_user(user), "user_id") for name in OF_USERS}
+    lists = _rewrite(folder / "similarity.parquet", _without_neighbor(user), "neighbors")
+    path = folder / "manifest.json"
+    if any(removed.values()):
+        manifest = from_json(json.loads(path.read_text(encoding="utf-8")))
+        counts = {name: count - removed.get(name, 0) for name, count in manifest.counts.items()}
+        write_json(path, replace(manifest, counts=counts).to_json())
+    return sum(removed.values()) + lists
+
+
+def _erase_from_snapshot(home: Path, database_name: str, person: Person, gone: pa.Array) -> int:
+    folder = home / "snapshot" / database_name
+    if not (folder / "manifest.json").exists():
+        with translated_storage_errors(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # parts of a first snapshot that was killed
+        return 0
+    snapshot = open_snapshot(home, database_name)
+    remove_strays(snapshot)
+    changed = 0
+    tables = dict(snapshot.tables)
+    for name, table in snapshot.tables.items():
+        removed = sum(_rewrite(folder / part, _without_user(person.text), "user_id") for part in table.parts)
+        set_aside = folder / snapshot.set_aside_name(name)
+        aside = _rewrite(set_aside, _without_documents(gone), "document_id")
+        if removed:
+            tables[name] = replace(tables[name], used=table.used - removed, digest=_digest(snapshot, name))
+        if aside:
+            reasons = Counter(pq.read_table(set_aside)["reason"].to_pylist())
+            tables[name] = replace(tables[name], set_aside=table.set_aside - aside, reasons=dict(reasons.most_common()))
+        tables[name] = replace(tables[name], read=table.read - removed - aside)
+        changed += removed + aside
+    if changed:
+        write_manifest(replace(snapshot, tables=tables))
+    return changed
+
+
+def _digest(snapshot: Snapshot, name: str) -> str:
+    digest = RowDigest(NOT_IN_DIGEST)
+    for part in snapshot.tables[name].parts:
+        digest.add(pq.read_table(snapshot.folder / part))
+    return digest.hex()
+
+
+def _erase_from_rejected(path: Path, person: Person) -> int:
+    named = person.aliases | {person.text, str(person.user)}
+
+    def keep(rows: pa.Table) -> pa.Table:
+        others = [not names(row, named) for row in rows["row"].to_pylist()]
+        return rows if all(others) else rows.filter(pa.array(others))
+
+    removed = _rewrite(path, keep, "row")
+    if removed and pq.ParquetFile(path).metadata.num_rows == 0:
+        with translated_storage_errors(path):
+            path.unlink()
+    return removed
+
+
+def names(row: str, named: frozenset[str]) -> bool:
+    """Whether a row set aside names someone: by a value of its own, or as a word of a line that has no columns.
+
+    >>> names('{"user_id": "ann", "n": 1}', frozenset({"ann"})), names('"ann;t1;x"', frozenset({"ann"}))
+    (True, True)
+    >>> names('{"user_id": "anna"}', frozenset({"ann"})), names('"joanne;t1"', frozenset({"ann"}))
+    (False, False)
+    """
+    value = json.loads(row)
+    if isinstance(value, str):
+        return any(re.search(WORD.format(re.escape(name)), value) for name in named)
+    return any(text in named for text in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for entry in value.values():
+            yield from _texts(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts(entry)
+    elif value is not None:
+        yield str(value)
+
+
+def _rewrite(path: Path, keep: Keep, column: str) -> int:
+    """Rewrites a Parquet file row group by row group, so that these go on being the same chunks of an upload.
+
+    Args:
+        path: the file; none is nothing to do.
+        keep: what is left of some rows, decided by one column.
+        column: which; it is read first, alone, and most files are found to have nothing to erase.
+
+    Returns:
+        How many rows were removed or changed.
+
+    Raises:
+        StorageError: it can't be read or written.
+    """
+    if not path.exists():
+        return 0
+    try:
+        with pq.ParquetFile(path) as source:
+            groups = range(source.num_row_groups)
+            changed = sum(_changed(rows, keep(rows)) for rows in (source.read_row_group(n, [column]) for n in groups))
+            if changed:
+                with (
+                    whole_file(path) as scratch,
+                    pq.ParquetWriter(scratch, source.schema_arrow, compression="zstd") as to,
+                ):
+                    for number in groups:
+                        rows = keep(source.read_row_group(number))
+                        to.write_table(rows, row_group_size=max(rows.num_rows, 1))
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path} can't be read ({error}); remove it if it is damaged, then erase again") from None
+    return changed
+
+
+def _changed(before: pa.Table, after: pa.Table) -> int:
+    if after.num_rows < before.num_rows:
+        return int(before.num_rows - after.num_rows)
+    return 0 if after is before else sum(map(operator.ne, before.to_pylist(), after.to_pylist()))
+
+
+def _without_user(user: str) -> Keep:
+    def keep(rows: pa.Table) -> pa.Table:
+        if "user_id" not in rows.column_names:
+            return rows
+        mine = pc.fill_null(pc.equal(rows["user_id"], user), fill_value=False)
+        return rows.filter(pc.invert(mine)) if pc.any(mine).as_py() else rows
+
+    return keep
+
+
+def _without_documents(gone: pa.Array) -> Keep:
+    return lambda rows: rows.filter(pc.invert(pc.is_in(rows["document_id"], gone)))
+
+
+def _without_neighbor(user: str) -> Keep:
+    def keep(rows: pa.Table) -> pa.Table:
+        lists = rows["neighbors"].to_pylist()
+        kept = [[entry for entry in neighbors if entry["user_id"] != user] for neighbors in lists]
+        if kept == lists:
+            return rows
+        position = rows.column_names.index("neighbors")
+        field = rows.schema.field(position)
+        return rows.set_column(position, field, pa.array(kept, field.type))
+
+    return keep
