@@ -96,27 +96,63 @@ def translated_errors() -> Iterator[None]:
 def explain(error: PyMongoError) -> str:
     """One line for a person: what is wrong and what to do. Holds no host, user or password."""
     if isinstance(error, InvalidURI | ConfigurationError):
-        return "MONGODB_URI can't be read as a MongoDB address; see .env.example for the form"
+        return _explain_address(str(error))
     if isinstance(error, InvalidName):
         return "MONGODB_DATABASE is not a name that a database can have; use letters, digits, - and _"
     if isinstance(error, OperationFailure):
         return _explain_refusal(error)
     if isinstance(error, ServerSelectionTimeoutError):
-        return (
-            f"the database can't be reached within {SELECTION_TIMEOUT_MS // 1000} s; "
-            "check MONGODB_URI, the network, and that the server runs"
-        )
+        return _explain_silence(str(error))
     if isinstance(error, AutoReconnect | ConnectionFailure):
         return "the connection to the database was lost; run the command again, it goes on where it stopped"
     return f"the database driver failed with {type(error).__name__}; run again with --debug to see where"
 
 
+def _explain_address(message: str) -> str:
+    """What is wrong with the URI, by the driver's words for it."""
+    if "TLS has not been enabled" in message:
+        return "MONGODB_URI has parameters for TLS but does not switch it on; add tls=true"
+    if "Private key doesn't match certificate" in message:
+        return "the file that tlsCertificateKeyFile of MONGODB_URI names holds no certificate with its private key"
+    return "MONGODB_URI can't be read as a MongoDB address; see .env.example for the form"
+
+
+def _explain_silence(message: str) -> str:
+    """Why no server was found, by the driver's words for what each one answered."""
+    if "CERTIFICATE_VERIFY_FAILED" in message:
+        return f"the database's certificate is not accepted: {_explain_certificate(message)}"
+    if "CERTIFICATE_REQUIRED" in message:
+        return "the database asks for a client's certificate; set tlsCertificateKeyFile in MONGODB_URI"
+    reason = re.search(r"(?<=\[)SSL[:\w ]*(?=\])", message) or re.search("SSL handshake failed", message)
+    if reason:
+        return (
+            f"the TLS connection to the database fails ({reason[0]}); check tls, tlsCAFile and "
+            "tlsCertificateKeyFile in MONGODB_URI, and that the server uses TLS"
+        )
+    if "connection closed" in message:
+        return "the database closes the connection before a word; if it wants TLS, add tls=true to MONGODB_URI"
+    return (
+        f"the database can't be reached within {SELECTION_TIMEOUT_MS // 1000} s; check MONGODB_URI (host, port, and "
+        "tls=true only if the server uses TLS), the network, and that the server runs"
+    )
+
+
+def _explain_certificate(message: str) -> str:
+    if re.search("(Hostname|IP address) mismatch", message):
+        return "it is made out to another name than MONGODB_URI calls the host by; use a name that it holds"
+    if re.search("certificate (has expired|is not yet valid)", message):
+        return "it has expired or is not valid yet; renew it, or set this machine's clock"
+    return "its issuer is not known here; set tlsCAFile in MONGODB_URI to the issuer's certificate"
+
+
 def _explain_refusal(error: OperationFailure) -> str:
+    message = _first_line(error.details)
+    if "CMD_NOT_ALLOWED" in message:  # Atlas, under the same code as a wrong password
+        return "the database's host does not allow this command; do it in the host's own console"
     if error.code in AUTHENTICATION_CODES:
         return "the database refuses the user or password; correct them in MONGODB_URI"
     if error.code == UNAUTHORIZED:
-        return "the database user may not do this; give it read and write access to the database"
-    message = _first_line(error.details)
+        return _explain_no_right(message)
     if error.code == OUT_OF_DISK_SPACE or "WT_PANIC" in message:
         return "the database can't write, most likely because its disk is full; free some space and run again"
     if error.code == DUPLICATE_KEY:
@@ -125,6 +161,15 @@ def _explain_refusal(error: OperationFailure) -> str:
         where = f" by index {index[1]}" if index else ""
         return f"documents repeat a value that must be unique{where}; find them and mend or remove all but one"
     return f"the database refused an operation (code {error.code}): {message}"
+
+
+def _explain_no_right(message: str) -> str:
+    if "requires authentication" in message:
+        return "the database wants a user and password; put them into MONGODB_URI"
+    return (
+        "this database account may not do that; `echotune schema roles` prints what the batch job and readers may do, "
+        "the rest is for an administrator"
+    )
 
 
 def _first_line(details: Any) -> str:

@@ -37,6 +37,12 @@ class BusyError(EchotuneError):
     exit_status: ClassVar[int] = 5
 
 
+class StaleWriteError(EchotuneError):
+    """What is to be changed was changed by someone else since it was read; nothing was written."""
+
+    exit_status: ClassVar[int] = 5
+
+
 class StorageError(EchotuneError):
     """The data folder can't be written: read-only, full, or gone."""
 

@@ -10,7 +10,7 @@ from typer.exceptions import TyperException
 
 import features
 from features.errors import EchotuneError
-from flows.commands import database, demo, importing, nightly, reading, releases, schema
+from flows.commands import database, demo, doctor, erase, importing, nightly, reading, releases, schema
 
 app = typer.Typer(
     name="echotune",
@@ -28,7 +28,8 @@ app.command()(reading.profile)
 app.command(name="similar-users")(reading.similar_users)
 app.command(name="similar-tracks")(reading.similar_tracks)
 app.command()(reading.recommend)
-app.command()(reading.doctor)
+app.command()(doctor.doctor)
+app.command(name="erase")(erase.erase)
 app.add_typer(schema.app, name="schema")
 app.add_typer(database.app, name="db")
 app.command()(demo.demo)

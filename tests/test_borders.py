@@ -20,7 +20,7 @@ OUTSIDE_WORLD = frozenset(
     | {"features.progress", "features.schema.ids", "features.schema.collections", "features.schema.plan"}
 )
 """What a room that touches nothing outside must not import. `features.schema.ids` makes ObjectIds."""
-MAY_SPELL_FIELDS = ("schema", "sources", "snapshot", "release")
+MAY_SPELL_FIELDS = ("schema", "sources", "snapshot", "release", "erasure")
 CAMEL_CASE = re.compile(
     r"[a-z]+[A-Z][A-Za-z]*|[a-z][A-Za-z]*(\.[a-z][A-Za-z]*)*\.[a-z]+[A-Z][A-Za-z]*|[a-z]+[A-Z][A-Za-z]*(\.[A-Za-z]+)+"
 )
@@ -189,7 +189,7 @@ def test_reading_a_release_and_assembling_the_command_line_do_not_pay_for_prefec
     assert run_python(code) == "[]"
 
 
-@pytest.mark.parametrize("module", ["reading", "releases", "database", "schema"])
+@pytest.mark.parametrize("module", ["reading", "releases", "database", "schema", "doctor", "erase"])
 def test_a_read_command_does_not_import_prefect_when_it_is_run_either(module):
     flow_side = frozenset({"prefect", "prefect_dask", "flows.nightly"})
     assert [
@@ -198,7 +198,7 @@ def test_a_read_command_does_not_import_prefect_when_it_is_run_either(module):
 
 
 def test_the_command_line_answers_where_prefect_is_missing():
-    commands = ["", "profile", "similar-users", "similar-tracks", "recommend", "releases list", "doctor", "db uri"]
+    commands = ["", "profile", "similar-users", "similar-tracks", "recommend", "releases list", "doctor", "erase", "db uri"]
     code = f"""{WITHOUT_PREFECT}
 from flows.cli import main
 for command in {commands!r}:

@@ -1,16 +1,23 @@
 """The way to the database, and that no error shows where it is or how to get in."""
 
 import errno
+import ipaddress
 import os
 import socket
 import subprocess
-import sysconfig
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import bson
 import pytest
 from bson import ObjectId
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -28,16 +35,104 @@ from pymongo.errors import (
 
 from features import database
 from features.database import explain, open_database, split_documents, translated_errors
+from features.embedded import _find_server
 from features.errors import DatabaseError, UnreachableError
 from features.settings import Settings
 
 HOST, USER, PASSWORD = "127.0.0.1", "jane-doe", "hunter2-of-the-test"
+FAR, PAST = datetime(2120, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
+
+
+@contextmanager
+def served(folder: Path, *options: object) -> Iterator[str]:
+    """The built-in database's program by itself on a free port, with these options; yields host:port."""
+    port = free_port()
+    (folder / "secantusd.toml").touch()  # without --config it would take one of the working directory
+    fixed = ["--config", folder / "secantusd.toml", "--host", HOST, "--port", port, "--storage-path", folder / "db"]
+    command = [_find_server(), *fixed, "--cache-size", "256M", "--log-file-max", "128MB", *options]
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while not is_open(port):
+            assert process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.05)
+        yield f"{HOST}:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A server's certificate with its key, and the authority that signed it, as files."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        return ("--tls-cert-file", self.certificate, "--tls-key-file", self.key)
+
+
+def make_certificate(folder: Path, host: str = "localhost", ends: datetime = FAR) -> Certificate:
+    """A certificate for a host (and, for localhost, for its address) by an authority of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    address = [x509.IPAddress(ipaddress.ip_address(HOST))] if host == "localhost" else []
+    names = x509.SubjectAlternativeName([x509.DNSName(host), *address])
+    issuer = _unsigned("Authority of the test", authority_key, ends)
+    authority = issuer.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    server = _unsigned(host, server_key, ends).add_extension(names, critical=False)
+    files = Certificate(folder / "authority.pem", folder / "server.pem", folder / "server.key")
+    for file, builder in ((files.authority, authority), (files.certificate, server)):
+        file.write_bytes(builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files.key.write_bytes(server_key.private_bytes(*private))
+    return files
+
+
+def _unsigned(name: str, key: ec.EllipticCurvePrivateKey, ends: datetime) -> x509.CertificateBuilder:
+    def named(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    begin = x509.CertificateBuilder().serial_number(x509.random_serial_number()).public_key(key.public_key())
+    dated = begin.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(ends)
+    return dated.subject_name(named(name)).issuer_name(named("Authority of the test"))
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A server that asks for a password and speaks nothing but TLS."""
+
+    address: str
+    authority: Path
+
+    def uri(self, user: str, password: str = PASSWORD) -> str:
+        return f"mongodb://{user}:{password}@{self.address}/?directConnection=true&tls=true&tlsCAFile={self.authority}"
+
+
+@contextmanager
+def secured(folder: Path) -> Iterator[Secured]:
+    """Such a server, with one account of its administrator: USER with PASSWORD."""
+    certificate = make_certificate(folder)
+    with served(folder) as address, MongoClient(f"mongodb://{address}/?directConnection=true") as client:
+        client.admin.command("createUser", USER, pwd=PASSWORD, roles=["root"])
+    with served(folder, "--auth", *certificate.options) as address:
+        yield Secured(address, certificate.authority)
 
 
 def refusal_of(uri: str, name: str = "test") -> DatabaseError:
@@ -131,45 +226,11 @@ def test_without_a_uri_the_built_in_server_is_used_and_left(tmp_path):
 def locked_server(tmp_path_factory):
     """A server that asks for a password: the user is made while it does not yet."""
     folder = tmp_path_factory.mktemp("locked")
-
-    def serve(*more: str) -> tuple[subprocess.Popen, str]:
-        port = free_port()
-        program = Path(sysconfig.get_path("scripts")) / "secantusd-rs"
-        command = [
-            program,
-            "--host",
-            HOST,
-            "--port",
-            str(port),
-            "--storage-path",
-            folder,
-            "--cache-size",
-            "256M",
-            "--log-file-max",
-            "128MB",
-            *more,
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex((HOST, port)) == 0:
-                    return process, f"{HOST}:{port}"
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
-        raise AssertionError("the server did not start")
-
-    process, address = serve()
-    with MongoClient(f"mongodb://{address}/?directConnection=true") as client:
+    with served(folder) as address, MongoClient(f"mongodb://{address}/?directConnection=true") as client:
         client.admin.command("createUser", USER, pwd=PASSWORD, roles=[{"role": "root", "db": "admin"}])
         client.admin.command("createUser", "reader", pwd=PASSWORD, roles=[{"role": "read", "db": "test"}])
-    process.terminate()
-    process.wait(20)
-    process, address = serve("--auth")
-    yield address
-    process.terminate()
-    process.wait(20)
+    with served(folder, "--auth") as address:
+        yield address
 
 
 def test_the_right_password_opens(locked_server):
@@ -185,9 +246,114 @@ def test_a_wrong_password_and_an_unknown_user_are_told_alike(locked_server, who)
     assert not isinstance(error, UnreachableError)
 
 
-def test_no_password_at_all_is_told_as_not_allowed(locked_server):
+def test_no_password_at_all_is_told_as_that(locked_server):
     error = refusal_of(f"mongodb://{locked_server}/?directConnection=true")
-    assert str(error) == "the database user may not do this; give it read and write access to the database"
+    assert str(error) == "the database wants a user and password; put them into MONGODB_URI"
+
+
+@pytest.fixture(scope="module")
+def tls_server(tmp_path_factory):
+    with secured(tmp_path_factory.mktemp("tls")) as server:
+        yield server
+
+
+@pytest.fixture
+def patient_enough(monkeypatch):
+    """Time for a TLS handshake on a busy machine, and no more: what refuses is asked again until the time is up."""
+    monkeypatch.setattr(database, "SELECTION_TIMEOUT_MS", 1_500)
+
+
+def test_the_right_password_opens_over_tls(tls_server):
+    with open_database(Settings(mongodb_uri=SecretStr(tls_server.uri(USER)), mongodb_database="test")) as opened:
+        opened.things.insert_one({"_id": 1})
+
+
+def test_a_wrong_password_over_tls_shows_before_anything_is_asked(tls_server):
+    settings = Settings(mongodb_uri=SecretStr(tls_server.uri(USER, f"not-{PASSWORD}")), mongodb_database="test")
+    with pytest.raises(DatabaseError) as error, open_database(settings):
+        raise AssertionError("it opened")
+    assert str(error.value) == "the database refuses the user or password; correct them in MONGODB_URI"
+
+
+@pytest.mark.usefixtures("patient_enough")
+def test_an_issuer_that_is_not_known_is_told_with_the_parameter_that_names_it(tls_server):
+    uri = tls_server.uri(USER).partition("&tlsCAFile=")[0]
+    assert "tls=true" in uri
+    assert str(refusal_of(uri)) == (
+        "the database's certificate is not accepted: its issuer is not known here; "
+        "set tlsCAFile in MONGODB_URI to the issuer's certificate"
+    )
+
+
+@pytest.mark.usefixtures("patient_enough")
+@pytest.mark.parametrize(
+    ("host", "ends", "told"),
+    [
+        ("other.example", FAR, "made out to another name than MONGODB_URI calls the host by"),
+        ("localhost", PAST, "it has expired or is not valid yet"),
+    ],
+)
+def test_a_certificate_for_another_host_or_another_time_is_told_as_that(tmp_path, host, ends, told):
+    certificate = make_certificate(tmp_path, host, ends)
+    with served(tmp_path, *certificate.options) as address:
+        error = refusal_of(Secured(address, certificate.authority).uri(USER))
+    assert str(error).startswith("the database's certificate is not accepted: ")
+    assert told in str(error)
+    assert host not in str(error)
+
+
+@pytest.mark.usefixtures("patient_enough")
+def test_a_plain_connection_to_a_server_that_wants_tls_is_told_as_that(tls_server):
+    error = refusal_of(f"mongodb://{USER}:{PASSWORD}@{tls_server.address}/?directConnection=true")
+    assert "if it wants TLS, add tls=true to MONGODB_URI" in str(error)
+
+
+@pytest.mark.usefixtures("patient_enough")
+def test_tls_to_a_server_without_is_among_what_to_check(tls_server, locked_server):
+    error = refusal_of(Secured(locked_server, tls_server.authority).uri(USER))
+    assert "tls=true only if the server uses TLS" in str(error)
+
+
+@pytest.mark.usefixtures("patient_enough")
+def test_a_server_that_asks_for_a_client_certificate_is_told_as_that(tmp_path):
+    certificate = make_certificate(tmp_path)
+    asking = (*certificate.options, "--tls-ca-file", certificate.authority, "--tls-require-client-cert")
+    with served(tmp_path, *asking) as address:
+        error = refusal_of(Secured(address, certificate.authority).uri(USER))
+    assert str(error) == "the database asks for a client's certificate; set tlsCertificateKeyFile in MONGODB_URI"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("tls=false&tlsCAFile={authority}", "add tls=true"),
+        ("tls=true&tlsCertificateKeyFile={authority}", "holds no certificate with its private key"),
+    ],
+)
+def test_tls_parameters_that_do_not_fit_are_told_as_that(tls_server, options, told):
+    uri = f"mongodb://{USER}:{PASSWORD}@{tls_server.address}/?{options.format(authority=tls_server.authority)}"
+    assert told in str(refusal_of(uri))
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (f"SSL handshake failed: {HOST}:27017: [SSL: WRONG_VERSION_NUMBER] wrong version number", "WRONG_VERSION_N"),
+        (f"SSL handshake failed: {HOST}:27017: [Errno 104] Connection reset by peer", "SSL handshake failed"),
+        (f"{HOST}:27017: [SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca", "TLSV1_ALERT_UNKNOWN_CA"),
+        (f"{HOST}:27017: [SSL] unknown error", "SSL"),
+    ],
+)
+def test_any_other_failure_of_tls_is_told_with_its_name(message, told):
+    line = explain(ServerSelectionTimeoutError(message))
+    assert line.startswith("the TLS connection to the database fails (")
+    assert told in line
+    assert HOST not in line
+
+
+def test_a_command_that_a_host_does_not_allow_is_not_taken_for_a_wrong_password():
+    error = OperationFailure("no", 8000, {"errmsg": "CMD_NOT_ALLOWED: createRole"})
+    assert "does not allow this command" in explain(error)
 
 
 @pytest.mark.parametrize(

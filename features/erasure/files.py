@@ -27,7 +27,6 @@ Keep = Callable[[pa.Table], pa.Table]
 OF_USERS = ("user_profile", "similarity", "recommendations")
 """A release's files with a row a user, or several."""
 WORD = r"(?<![\w.@:-]){}(?![\w@-])"
-"""A name in a line that could not be taken apart: not as a part of a longer one."""
 
 
 def erase_from_files(
@@ -109,7 +108,6 @@ def _erase_from_snapshot(home: Path, database_name: str, person: Person, gone: p
             shutil.rmtree(folder, ignore_errors=True)  # parts of a first snapshot that was killed
         return 0
     snapshot = open_snapshot(home, database_name)
-    remove_strays(snapshot)
     changed = 0
     tables = dict(snapshot.tables)
     for name, table in snapshot.tables.items():
@@ -123,8 +121,10 @@ def _erase_from_snapshot(home: Path, database_name: str, person: Person, gone: p
             tables[name] = replace(tables[name], set_aside=table.set_aside - aside, reasons=dict(reasons.most_common()))
         tables[name] = replace(tables[name], read=table.read - removed - aside)
         changed += removed + aside
+    left = replace(snapshot, tables=tables)
     if changed:
-        write_manifest(replace(snapshot, tables=tables))
+        write_manifest(left)
+    remove_strays(left)  # what killed runs wrote may name the person too
     return changed
 
 
@@ -150,17 +150,15 @@ def _erase_from_rejected(path: Path, person: Person) -> int:
 
 
 def names(row: str, named: frozenset[str]) -> bool:
-    """Whether a row set aside names someone: by a value of its own, or as a word of a line that has no columns.
+    """Whether a row set aside names someone, in any of its values: as a whole word, not as a part of a longer one.
 
     >>> names('{"user_id": "ann", "n": 1}', frozenset({"ann"})), names('"ann;t1;x"', frozenset({"ann"}))
     (True, True)
     >>> names('{"user_id": "anna"}', frozenset({"ann"})), names('"joanne;t1"', frozenset({"ann"}))
     (False, False)
     """
-    value = json.loads(row)
-    if isinstance(value, str):
-        return any(re.search(WORD.format(re.escape(name)), value) for name in named)
-    return any(text in named for text in _texts(value))
+    pattern = re.compile("|".join(WORD.format(re.escape(name)) for name in named))
+    return any(pattern.search(text) for text in _texts(json.loads(row)))
 
 
 def _texts(value: Any) -> Iterator[str]:

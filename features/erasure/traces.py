@@ -58,10 +58,11 @@ def find_traces_in_storage(home: Path, user: UserId) -> list[Trace]:
 
 
 def _pattern(user: UserId) -> re.Pattern[bytes]:
-    """The id's bytes: anywhere where they tell, else as a string of BSON, which its length precedes."""
+    """The id's bytes: anywhere as a word where they tell, else as a string of BSON, which its length precedes."""
     text = str(user).encode()
     framed = struct.pack("<i", len(text) + 1) + text + b"\x00"
-    forms = [re.escape(text if len(text) >= TELLING else framed)]
+    word = rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])"  # listener-1 is not listener-12
+    forms = [word if len(text) >= TELLING else re.escape(framed)]
     if isinstance(user, ObjectId):
         forms.append(re.escape(user.binary))
     return re.compile(b"|".join(forms))
@@ -119,10 +120,7 @@ def _texts(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def _matches(texts: pa.Array, text: str) -> int:
-    if len(text.encode()) >= TELLING:
-        found = pc.match_substring(texts, text)
-    else:
-        found = pc.match_substring_regex(texts, r"(^|[^\w.@:-])" + re.escape(text) + r"($|[^\w@-])")
+    found = pc.match_substring_regex(texts, r"(^|[^\w-])" + re.escape(text) + r"($|[^\w-])")
     return int(pc.sum(found).as_py() or 0)
 
 

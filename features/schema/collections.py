@@ -449,9 +449,7 @@ RECOMMENDATIONS = Collection(
             "userId",
             "strategy",  # no `release`: the app may keep lists of its own here
             "candidates",
-            "context",
             "performance",
-            "feedback",
             "createdAt",
             "expiresAt",
         ),
@@ -550,6 +548,7 @@ RELEASES = Collection(
             "timings": OBJECT,
             "dimensions": STRINGS,
             "ledger": OBJECT,
+            "erased": OBJECT,
             "migration": TEXT,
             "startedAt": DATE,
             "finishedAt": DATE_OR_NULL,

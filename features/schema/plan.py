@@ -123,15 +123,19 @@ def apply(
     applied = Applied()
     with translated_errors():
         for change in changes:
+            collection = by_name[change.collection]
             try:
-                repeated = _apply_change(database, by_name[change.collection], change, choices)
+                repeated = _apply_change(database, collection, change, choices)
             except OperationFailure as error:
                 if error.code != UNAUTHORIZED:
                     raise
-                raise DatabaseError(
-                    f"the database differs from the contract in {len(changes)} places and this account may not "
-                    "change that; let an administrator run `echotune schema apply`"
-                ) from None
+                # what an administrator could not do either is no reason to stop
+                repeated = _in_the_way(database, collection, change)
+                if not repeated:
+                    raise DatabaseError(
+                        f"the database differs from the contract in {len(changes)} places and this account may not "
+                        "change that; let an administrator run `echotune schema apply`"
+                    ) from None
             if repeated:
                 applied.refused.append(Refused(change, repeated))
             else:
@@ -261,6 +265,12 @@ def _apply_index(database: Database[Document], collection: Collection, change: C
             raise
         return _repeated(database, collection, index) or "documents repeat a value that must be unique"
     return ""
+
+
+def _in_the_way(database: Database[Document], collection: Collection, change: Change) -> str:
+    """Why an index can't be made by anybody, in words; empty where it can."""
+    index = next((entry for entry in collection.indexes if entry.name == change.subject), None)
+    return _repeated(database, collection, index) if index is not None and index.unique else ""
 
 
 def _repeated(database: Database[Document], collection: Collection, index: Index) -> str:

@@ -37,6 +37,7 @@ def _import(kind: Kind, file: Path, mapping: list[str] | None, *, as_json: bool)
                 now=datetime.now(UTC),
                 mapping=names,
                 progress=progress,
+                hash_key=settings.echotune_hash_key,
             )
     show_totals([totals], as_json=as_json)
 
@@ -65,6 +66,34 @@ def users(file: File, mapping: Map = None, *, as_json: Json = False) -> None:
     _import("users", file, mapping, as_json=as_json)
 
 
+@app.command()
+def spotify(
+    path: Annotated[Path, typer.Argument(help="The export's zip, its folder, or one of its .json files.")],
+    *,
+    user_id: Annotated[str, typer.Option(help="Whose listening history it is.")],
+    include_private: Annotated[
+        bool, typer.Option("--include-private", help="Import what was played in private sessions, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Spotify's extended streaming history of one user: what was played, when, and for how long."""
+    from features.sources.spotify import import_spotify
+
+    settings = get_settings()
+    with open_database(settings) as database, progress_bars() as progress:
+        plan.apply(database)
+        totals = import_spotify(
+            database,
+            path,
+            user_id,
+            home=settings.echotune_home,
+            now=datetime.now(UTC),
+            include_private=include_private,
+            progress=progress,
+        )
+    show_totals([totals], as_json=as_json)
+
+
 def sample(
     *,
     users: Annotated[int, typer.Option(help="Listeners.")] = 200,
@@ -91,7 +120,14 @@ def make_and_write_sample(*, users: int, tracks: int, days: int, seed: int, end:
     with open_database(settings) as database, progress_bars() as progress:
         plan.apply(database)
         made = make_sample(SampleSpec(users, tracks, days, seed), end=datetime.combine(last, time(), UTC))
-        totals = write_sample(database, made, home=settings.echotune_home, now=now, progress=progress)
+        totals = write_sample(
+            database,
+            made,
+            home=settings.echotune_home,
+            now=now,
+            progress=progress,
+            hash_key=settings.echotune_hash_key,
+        )
     return [totals[kind] for kind in get_args(Kind) if kind in totals]
 
 

@@ -1,23 +1,17 @@
-"""Commands that read the live release: profile, similar-users, similar-tracks, recommend, doctor."""
+"""Commands that read the live release: profile, similar-users, similar-tracks, recommend."""
 
 import math
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import typer
 
-from features.database import open_database
-from features.release.ledger import find_release, read_pointer
 from features.release.store import open_feature_store
-from features.schema import plan
-from features.settings import get_settings
 from flows.commands.options import Json, K
 from flows.console import say, show_json, show_table
 from flows.words import profile_in_words
 
 User = Annotated[str, typer.Argument(help="A user id; an ObjectId as its 24 digits or as oid:<digits>.")]
 Release = Annotated[str | None, typer.Option("--release", help="Read this release instead of the live one.")]
-STALE_AFTER = timedelta(hours=36)
 
 
 def profile(user: User, release: Release = None, *, as_json: Json = False) -> None:
@@ -103,42 +97,3 @@ def show_recommendations(found: dict[str, Any]) -> None:
             for entry in found["candidates"]
         ]
     )
-
-
-def doctor(*, as_json: Json = False) -> None:
-    """Look at the database and the live release; the status is 1 when something needs a hand."""
-    settings = get_settings()
-    with open_database(settings) as database:
-        pointer = read_pointer(database)
-        findings = [_schema_finding(len(plan.plan(database)))]
-        if pointer is None:
-            findings.append({"what": "live release", "ok": False, "found": "none", "do": "run `echotune nightly`"})
-        else:
-            findings.append(_age_finding(find_release(database, pointer.release)))
-    if as_json:
-        show_json(findings)
-    else:
-        show_table(findings, title="Doctor")
-    if not all(finding["ok"] for finding in findings):
-        raise typer.Exit(1)
-
-
-def _schema_finding(changes: int) -> dict[str, Any]:
-    found = "keeps the contract" if not changes else f"{changes} differences"
-    return {
-        "what": "schema",
-        "ok": not changes,
-        "found": found,
-        "do": "" if not changes else "run `echotune schema plan`",
-    }
-
-
-def _age_finding(release: dict[str, Any]) -> dict[str, Any]:
-    age = datetime.now(UTC) - release["builtAt"]
-    fresh = age <= STALE_AFTER
-    return {
-        "what": "live release",
-        "ok": fresh,
-        "found": f"{release['_id']}, {age.total_seconds() / 3600:.1f} h old",
-        "do": "" if fresh else "see why nightly runs failed",
-    }

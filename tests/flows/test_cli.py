@@ -1,16 +1,22 @@
 """The command line as a person meets it: help, tables, JSON, one-line errors, exit statuses."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pymongo import MongoClient
 from pymongo.database import Database
 from typer.main import get_command
 
@@ -199,13 +205,13 @@ def test_reads_print_json_that_parses_and_tables_that_name_things(run: Run, rele
     assert [entry["live"] for entry in releases] == [True]
     assert json.loads(run("releases", "show", "--json")[1])["state"] == "live"
     assert json.loads(run("doctor", "--json")[1])[0]["ok"]
-    assert json.loads(run("schema", "plan", "--json")[1]) == []
+    assert json.loads(run("schema", "plan", "--json")[1]) == {"changes": [], "extra": []}
     for words in (
         ["similar-users", user],
         ["similar-tracks", track],
         ["recommend", user],
         ["releases", "list"],
-        ["doctor"],
+        ["doctor", "--min-free-gb", "0"],
     ):
         status, out, err = run(*words)
         assert (status, err) == (0, "")
@@ -223,6 +229,101 @@ def test_doctor_tells_a_scheduler_by_its_status(run: Run, settings: Settings) ->
     status, out, _ = run("doctor")
     assert status == 1
     assert "echotune nightly" in out
+
+
+def test_doctor_as_json_is_a_list_of_findings(run: Run, released: Settings) -> None:
+    status, out, err = run("doctor", "--json", "--min-free-gb", "0", "--slow-ops", "1")
+    assert (status, err) == (0, "")
+    findings = {finding["what"]: finding for finding in json.loads(out)}
+    assert list(findings) == [
+        *("schema", "live release", "lag", "set aside", "unfinished releases", "sizes"),
+        *("space left, ECHOTUNE_HOME", "space left, database", "index use", "slow operations"),
+    ]
+    for finding in findings.values():
+        assert set(finding) - {"details"} == {"what", "ok", "found", "threshold", "do"}
+    with_details = {what for what, finding in findings.items() if "details" in finding}
+    assert with_details == {"set aside", "sizes", "index use", "slow operations"}
+    sizes = {row["collection"]: row for row in findings["sizes"]["details"]}
+    assert sizes["listening_history"]["documents"] > 0
+
+
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [
+        ("live release", ["--max-age-hours", "0"]),
+        ("sizes", ["--max-size-gb", "0"]),
+        ("space left, ECHOTUNE_HOME", ["--min-free-gb", "1000000000"]),
+        ("slow operations", ["--slow-ops", "1"]),
+    ],
+)
+def test_each_threshold_of_doctor_is_an_option(
+    run: Run, released: Settings, monkeypatch: pytest.MonkeyPatch, what: str, options: list[str]
+) -> None:
+    monkeypatch.setattr("features.monitoring.SLOW_MS", 0)  # so that the other connection's work below is slow
+    with MongoClient(released.mongodb_uri.get_secret_value()) as client, ThreadPoolExecutor() as pool:
+        done = threading.Event()
+
+        def work() -> None:
+            while not done.wait(0.05):
+                client[released.mongodb_database]["tracks"].find_one({"name": "secret-name"})
+
+        pool.submit(work)
+        try:
+            assert run("doctor", "--min-free-gb", "0")[0] == 0
+            status, out, _ = run("doctor", "--json", "--min-free-gb", "0", *options)
+            table = run("doctor", "--min-free-gb", "0", *options)[1]
+        finally:
+            done.set()
+    assert status == 1
+    (finding,) = [finding for finding in json.loads(out) if not finding["ok"]]
+    assert finding["what"] == what
+    assert finding["threshold"]
+    assert finding["do"]
+    assert finding["threshold"] in table
+    assert "secret-name" not in out + table
+
+
+def test_lag_and_what_was_set_aside_have_their_options(run: Run, released: Settings) -> None:
+    with open_database(released) as database:
+        database["listening_history"].insert_one(
+            {"userId": "late", "trackId": "t", "playedAt": datetime.now(UTC), "importedAt": datetime.now(UTC)}
+        )
+        (live,) = database["releases"].find({"state": "live"})
+        manifest = released.echotune_home / "releases" / live["_id"] / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["inputs"]["tracks"] |= {"set_aside": 3, "read": 80, "reasons": {"track_id is missing": 3}}
+    manifest.write_text(json.dumps(content))
+    assert run("doctor", "--min-free-gb", "0")[0] == 0
+    for option, limit, what in (("--max-lag-hours", "0", "lag"), ("--max-set-aside", "3.7", "set aside")):
+        status, out, _ = run("doctor", "--json", "--min-free-gb", "0", option, limit)
+        assert status == 1
+        assert [finding["what"] for finding in json.loads(out) if not finding["ok"]] == [what]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_doctor_switches_the_profiler_back_when_it_is_told_to_end(
+    settings: Settings, db: Database, number: int
+) -> None:
+    db.command("profile", 0, slowms=250)
+    command = [sys.executable, "-m", "flows.cli", "doctor", "--slow-ops", "600"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as doctor:
+        try:
+            while db.command("profile", -1)["was"] == 0:
+                assert doctor.poll() is None, doctor.stderr.read()
+                time.sleep(0.02)
+            doctor.send_signal(number)
+            doctor.send_signal(number)
+            _, err = doctor.communicate(timeout=60)
+        finally:
+            doctor.kill()
+    after = db.command("profile", -1)
+    db.command("profile", 0, slowms=100)
+    assert (doctor.returncode, err.count("\n")) == (130, 1)
+    assert "interrupted" in err
+    assert (after["was"], after["slowms"]) == (0, 250)
 
 
 @pytest.mark.slow

@@ -1,21 +1,18 @@
 """What the validators let in and what they refuse, asked of the server itself."""
 
-from copy import deepcopy
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from bson import Decimal128, Int64, ObjectId
 from bson.binary import Binary, BinaryVectorDtype
+from corruptions import ABSENT, DATE, with_value
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from features.schema import names, plan
 
-DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OID = ObjectId("64b000000000000000000001")
-ABSENT = object()
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +120,66 @@ WHOLE: dict[str, dict[str, Any]] = {
         "markets": ["DE"],
         "audioFeatures": AUDIO,
     },
+    names.CHAT_SESSIONS: {
+        "sessionId": "s",
+        "userId": "ann",
+        "title": "A long drive",
+        "messages": [
+            {
+                "messageId": "m",
+                "role": "user",
+                "content": "Something calm",
+                "timestamp": DATE,
+                "metadata": {"provider": "local", "model": "small", "tokens": 12, "cost": 0.001, "context": {"any": 1}},
+            }
+        ],
+        "context": {"musicPreferences": {"genres": ["pop"]}, "currentMood": "calm", "recentTracks": ["t"]},
+        "recommendations": [{"messageId": "m", "trackIds": ["t"], "strategy": "hybrid", "accepted": True}],
+        "startedAt": DATE,
+        "lastMessageAt": DATE,
+        "endedAt": DATE,
+        "createdAt": DATE,
+        "isActive": False,
+        "summary": "Calm music",
+    },
+    names.EVENTS: {
+        "eventId": "e",
+        "type": "recommendation.accept",
+        "category": "recommendation",
+        "userId": "ann",
+        "sessionId": "s",
+        "data": {"trackId": "t"},
+        "metadata": {"source": "api", "version": "1", "userAgent": "x", "ip": "0", "country": "DE", "city": "Ulm"},
+        "timestamp": DATE,
+        "processedAt": DATE,
+    },
     names.FEATURE_STORE: PROFILE,
     names.RECOMMENDATIONS: RECOMMENDATION,
+    names.RECOMMENDATIONS_CACHE: {
+        "userId": "ann",
+        "sessionId": "s",
+        "strategy": "content-based",
+        "prompt": "music for a long drive",
+        "context": {"mood": "calm", "activity": "drive", "genres": ["pop"], "timeOfDay": "night", "weather": "rain"},
+        "recommendations": [
+            {
+                "trackId": "t",
+                "trackName": "T",
+                "artistName": "A",
+                "albumName": "B",
+                "score": 0.9,
+                "reasons": ["Played by 3 listeners"],
+                "audioFeatures": AUDIO,
+                "spotifyUrl": "spotify:track:t",
+                "previewUrl": None,
+            }
+        ],
+        "metadata": {"provider": "p", "model": "m", "processingTime": 1.5, "confidence": 0.5, "diversity": 1},
+        "generatedAt": DATE,
+        "expiresAt": DATE,
+        "accessed": 0,
+        "lastAccessedAt": None,
+    },
     names.RELEASES: {
         "_id": "2026-01-01-abcdef",
         "state": "built",
@@ -152,20 +207,6 @@ SIMILARITY = PROFILE | {
         "neighbors": [{"userId": OID, "commonTracks": 5, "jaccard": 0.5, "score": 0.5}],
     },
 }
-
-
-def with_value(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of the document with one field set or, for ABSENT, taken out."""
-    copy = deepcopy(document)
-    *parents, last = [int(step) if step.isdigit() else step for step in path.split(".")]
-    owner: Any = copy
-    for step in parents:
-        owner = owner[step]
-    if value is ABSENT:
-        del owner[last]
-    else:
-        owner[last] = value
-    return copy
 
 
 def accept(database: Database, collection: str, document: dict[str, Any]) -> None:
@@ -219,6 +260,81 @@ FIRST_DRAFT = {
         "updatedAt": DATE,
         "version": 3,
     },
+    names.CHAT_SESSIONS: {
+        "sessionId": "s-1",
+        "userId": "u-1",
+        "title": "A long drive",
+        "messages": [
+            {"messageId": "m", "role": "user", "content": "Something calm", "timestamp": DATE},
+            {
+                "messageId": "n",
+                "role": "assistant",
+                "content": "Try these",
+                "timestamp": DATE,
+                "metadata": {
+                    "provider": "openai",
+                    "model": "x",
+                    "tokens": 100,
+                    "cost": 0.01,
+                    "processingTime": 900,
+                    "context": {},
+                },
+            },
+            {"messageId": "o", "role": "system", "content": "", "timestamp": DATE},
+        ],
+        "context": {"musicPreferences": {}, "currentMood": "calm", "activityContext": "driving"},
+        "recommendations": [
+            {"messageId": "n", "trackIds": ["t", "u"], "strategy": "hybrid", "accepted": True},
+            {"messageId": "n", "trackIds": [], "strategy": "whatever the assistant called it", "accepted": False},
+        ],
+        "startedAt": DATE,
+        "lastMessageAt": DATE,
+        "isActive": True,
+        "summary": "Calm music",
+    },
+    names.EVENTS: {
+        "eventId": "e-1",
+        "type": "playlist.create",
+        "category": "playlist",
+        "userId": "u-1",
+        "sessionId": "s-1",
+        "data": {"any": ["thing"]},
+        "metadata": {
+            "source": "ui",
+            "version": "1.2",
+            "userAgent": "x",
+            "ip": "a hash",
+            "country": "DE",
+            "city": "Ulm",
+        },
+        "timestamp": DATE,
+        "processedAt": DATE,
+    },
+    names.RECOMMENDATIONS_CACHE: {
+        "userId": "u-1",
+        "sessionId": "s-1",
+        "strategy": "hybrid",
+        "prompt": "music for a long drive",
+        "context": {"mood": "calm", "activity": "drive", "genres": ["pop"], "timeOfDay": "evening", "weather": "sun"},
+        "recommendations": [
+            {
+                "trackId": "t",
+                "trackName": "T",
+                "artistName": "A",
+                "albumName": "B",
+                "score": 1,
+                "reasons": ["calm"],
+                "audioFeatures": {"energy": 0.5},
+                "spotifyUrl": "spotify:track:t",
+                "previewUrl": "https://example.com/t.mp3",
+            }
+        ],
+        "metadata": {"provider": "openai", "model": "x", "processingTime": 90, "confidence": 0.5, "diversity": 0.5},
+        "generatedAt": DATE,
+        "expiresAt": DATE,
+        "accessed": Int64(3),
+        "lastAccessedAt": DATE,
+    },
 }
 SECOND_DRAFT = {
     names.USERS: {"userId": OID, "email": "a@b.io", "spotifyId": "s-2", "name": "Ann", "preferences": {}},
@@ -258,7 +374,26 @@ SECOND_DRAFT = {
         "lastUpdated": DATE,
         "createdAt": DATE,
     },
-    names.RECOMMENDATIONS: RECOMMENDATION
+    names.CHAT_SESSIONS: {
+        "userId": OID,
+        "sessionId": "s-2",
+        "messages": [
+            {
+                "role": "assistant",
+                "content": "Try these",
+                "timestamp": DATE,
+                "metadata": {"model": "x", "provider": "openai", "tokenCount": 100, "latency": 80.5},
+            }
+        ],
+        "context": {"musicPreferences": {}, "currentMood": "calm", "activity": "drive", "recentTracks": ["t"]},
+        "recommendations": [OID, ObjectId("64b000000000000000000002")],
+        "startedAt": DATE,
+        "endedAt": DATE,
+        "createdAt": DATE,
+    },
+    # the second draft has no events of its own: ids of its kind in the first one's
+    names.EVENTS: {"type": "user.login", "userId": OID, "timestamp": DATE},
+    names.RECOMMENDATIONS: {name: value for name, value in RECOMMENDATION.items() if name != "release"}
     | {
         "userId": OID,
         "sessionId": "s",
@@ -307,6 +442,40 @@ def test_both_drafts_shapes_are_accepted(db, collection, document):
         (names.TRACKS, "explicit"),
         (names.TRACKS, "markets"),
         (names.TRACKS, "audioFeatures"),
+        (names.CHAT_SESSIONS, "title"),
+        (names.CHAT_SESSIONS, "messages"),
+        (names.CHAT_SESSIONS, "messages.0.content"),
+        (names.CHAT_SESSIONS, "messages.0.timestamp"),
+        (names.CHAT_SESSIONS, "messages.0.metadata"),
+        (names.CHAT_SESSIONS, "messages.0.metadata.cost"),
+        (names.CHAT_SESSIONS, "context"),
+        (names.CHAT_SESSIONS, "context.recentTracks"),
+        (names.CHAT_SESSIONS, "recommendations"),
+        (names.CHAT_SESSIONS, "recommendations.0.trackIds"),
+        (names.CHAT_SESSIONS, "recommendations.0.accepted"),
+        (names.CHAT_SESSIONS, "endedAt"),
+        (names.CHAT_SESSIONS, "isActive"),
+        (names.EVENTS, "eventId"),
+        (names.EVENTS, "category"),
+        (names.EVENTS, "userId"),
+        (names.EVENTS, "data"),
+        (names.EVENTS, "metadata"),
+        (names.EVENTS, "metadata.source"),
+        (names.EVENTS, "metadata.ip"),
+        (names.EVENTS, "processedAt"),
+        (names.RECOMMENDATIONS_CACHE, "sessionId"),
+        (names.RECOMMENDATIONS_CACHE, "prompt"),
+        (names.RECOMMENDATIONS_CACHE, "context"),
+        (names.RECOMMENDATIONS_CACHE, "context.timeOfDay"),
+        (names.RECOMMENDATIONS_CACHE, "recommendations.0.trackName"),
+        (names.RECOMMENDATIONS_CACHE, "recommendations.0.reasons"),
+        (names.RECOMMENDATIONS_CACHE, "recommendations.0.audioFeatures"),
+        (names.RECOMMENDATIONS_CACHE, "metadata"),
+        (names.RECOMMENDATIONS_CACHE, "metadata.diversity"),
+        (names.RECOMMENDATIONS_CACHE, "lastAccessedAt"),
+        (names.RELEASES, "checks"),
+        (names.RELEASES, "dimensions"),
+        (names.RELEASES, "ledger"),
     ],
 )
 def test_an_optional_field_may_be_null_or_absent(db, collection, path):
@@ -462,10 +631,109 @@ CORRUPTIONS: dict[str, list[tuple[str, Any]]] = {
         ("expiresAt", ABSENT),
         ("expiresAt", None),
     ],
+    names.CHAT_SESSIONS: [
+        ("sessionId", ABSENT),
+        ("sessionId", None),
+        ("sessionId", OID),
+        ("userId", ABSENT),
+        ("userId", 7),
+        ("title", 7),
+        ("messages", {}),
+        ("messages", ["Something calm"]),
+        ("messages", [None]),
+        ("messages.0.role", ABSENT),
+        ("messages.0.role", None),
+        ("messages.0.role", "robot"),
+        ("messages.0.content", 7),
+        ("messages.0.timestamp", "now"),
+        ("messages.0.metadata", "local"),
+        ("messages.0.metadata.tokens", -1),
+        ("messages.0.metadata.tokens", "12"),
+        ("messages.0.metadata.cost", -0.001),
+        ("messages.0.metadata.context", []),
+        ("context", "calm"),
+        ("context.currentMood", 7),
+        ("context.recentTracks", "t"),
+        ("context.recentTracks", [7]),
+        ("recommendations", OID),
+        ("recommendations", ["t"]),
+        ("recommendations", [None]),
+        ("recommendations.0.trackIds", "t"),
+        ("recommendations.0.trackIds", [OID]),
+        ("recommendations.0.accepted", "yes"),
+        ("recommendations.0.strategy", 7),
+        ("startedAt", "2026"),
+        ("lastMessageAt", 0),
+        ("endedAt", True),
+        ("isActive", 1),
+        ("summary", ["Calm"]),
+    ],
+    names.EVENTS: [
+        ("type", ABSENT),
+        ("type", None),
+        ("type", 7),
+        ("timestamp", ABSENT),
+        ("timestamp", None),
+        ("timestamp", "now"),
+        ("timestamp", 1_700_000_000_000),
+        ("eventId", OID),
+        ("category", 7),
+        ("userId", 7),
+        ("userId", {"id": "ann"}),
+        ("sessionId", OID),
+        ("data", "t"),
+        ("data", ["t"]),
+        ("metadata", "api"),
+        ("metadata.source", "fridge"),
+        ("metadata.source", "API"),
+        ("metadata.version", 1),
+        ("metadata.ip", 2_130_706_433),
+        ("metadata.country", ["DE"]),
+        ("processedAt", "now"),
+    ],
+    names.RECOMMENDATIONS_CACHE: [
+        ("userId", ABSENT),
+        ("userId", None),
+        ("sessionId", OID),
+        ("strategy", ABSENT),
+        ("strategy", None),
+        ("strategy", "content"),
+        ("prompt", 7),
+        ("context", []),
+        ("context.genres", "pop"),
+        ("context.timeOfDay", "noon"),
+        ("context.weather", 21),
+        ("recommendations", ABSENT),
+        ("recommendations", None),
+        ("recommendations", {}),
+        ("recommendations", ["t"]),
+        ("recommendations", [OID]),
+        ("recommendations.0.trackId", ABSENT),
+        ("recommendations.0.trackId", 7),
+        ("recommendations.0.score", ABSENT),
+        ("recommendations.0.score", None),
+        ("recommendations.0.score", 1.01),
+        ("recommendations.0.score", -0.01),
+        ("recommendations.0.reasons", "calm"),
+        ("recommendations.0.audioFeatures.energy", 2),
+        ("recommendations.0.audioFeatures.mode", 0.5),
+        ("recommendations.0.previewUrl", 7),
+        ("metadata", "m"),
+        ("metadata.processingTime", -1),
+        ("metadata.confidence", 1.5),
+        ("metadata.diversity", -0.5),
+        ("generatedAt", ABSENT),
+        ("generatedAt", None),
+        ("expiresAt", ABSENT),
+        ("expiresAt", "soon"),
+        ("accessed", -1),
+        ("accessed", None),
+        ("lastAccessedAt", 0),
+    ],
     names.RECOMMENDATIONS: [
         ("userId", ABSENT),
         ("userId", 7),
-        ("release", ABSENT),
+        ("release", 7),
         ("strategy", ABSENT),
         ("strategy", "content"),
         ("sessionId", 7),
@@ -475,7 +743,7 @@ CORRUPTIONS: dict[str, list[tuple[str, Any]]] = {
         ("candidates.0.score", 1.1),
         ("candidates.0.score", None),
         ("candidates.0.rank", 0),
-        ("candidates.0.rank", 1.0),
+        ("candidates.0.rank", "1"),
         ("candidates.0.reasons", []),
         ("candidates.0.reasons", [""]),
         ("candidates.0.reasons", ABSENT),
@@ -488,7 +756,7 @@ CORRUPTIONS: dict[str, list[tuple[str, Any]]] = {
         ("performance.strategy", "best"),
         ("performance.candidateCount", -1),
         ("performance.generationTime", ABSENT),
-        ("feedback", ABSENT),
+        ("feedback", []),
         ("feedback.overallRating", 0),
         ("feedback.overallRating", 6),
         ("feedback.tracksPlayed", "t"),
@@ -531,6 +799,7 @@ def test_the_other_feature_types_are_accepted(db, document):
         (EMBEDDING, "trackId", ABSENT),
         (EMBEDDING, "trackId", OID),
         (SIMILARITY, "userId", ABSENT),
+        (SIMILARITY, "features.neighbors", ABSENT),
         (SIMILARITY, "features.neighbors.0.commonTracks", 4),
         (SIMILARITY, "features.neighbors.0.userId", ABSENT),
         (SIMILARITY, "features.neighbors.0.jaccard", 1.5),
@@ -555,33 +824,69 @@ def test_an_empty_vector_of_no_dimensions_is_accepted(db):
     accept(db, names.FEATURE_STORE, document)
 
 
+RELEASE = WHOLE[names.RELEASES]
+LIVE = {"_id": "live", "release": "r", "previous": "q", "withdraw": None, "token": 1, "changedAt": DATE}
+LEASE = {"_id": "lease", "owner": "host:1:2", "token": Int64(3), "expiresAt": DATE}
+MIGRATION = {
+    "_id": "migration:audio-features",
+    "migration": "audio-features",
+    "startedAt": DATE,
+    "finishedAt": DATE,
+    "before": {"documents": 3},
+    "after": {"documents": 0},
+}
+ERASED = {"_id": "erased:0123456789abcdef", "erasedAt": DATE, "keyId": "01234567", "counts": {"listening_history": 3}}
+
+
 @pytest.mark.parametrize(
     "document",
     [
-        {"_id": "live", "release": None, "previous": None, "token": 1, "changedAt": DATE},
-        {"_id": "live", "release": "r", "previous": "q", "token": 1, "changedAt": DATE},
-        {"_id": "lease", "owner": None, "token": 0, "expiresAt": DATE},
-        {"_id": "lease", "owner": "host:1:2", "token": Int64(3), "expiresAt": DATE},
+        {**RELEASE, "codeVersion": "0.1.0+5d1c0a", "snapshot": "5d1c0a", "timings": {"build": 1.5}},
+        {**RELEASE, "state": "retired", "expired": True, "ledger": {"similarity": {"0": "ff"}}},
+        LIVE,
+        {**LIVE, "release": None, "previous": None},
+        {**LIVE, "withdraw": "p"},
+        {name: value for name, value in LIVE.items() if name != "withdraw"},
+        LEASE,
+        {**LEASE, "owner": None, "token": 0},
+        MIGRATION,
+        {**MIGRATION, "finishedAt": None, "after": None},
+        {"_id": "migration:x", "migration": "x", "startedAt": DATE, "before": {}},
+        ERASED,
     ],
 )
-def test_the_pointer_and_the_lease_are_accepted(db, document):
+def test_every_kind_of_document_in_the_books_is_accepted(db, document):
     accept(db, names.RELEASES, document)
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "path", "value"),
     [
-        {"_id": "live", "release": "r", "previous": "q", "token": 1},
-        {"_id": "live", "previous": None, "token": 1, "changedAt": DATE},
-        {"_id": "live", "release": 7, "previous": None, "token": 1, "changedAt": DATE},
-        {"_id": "lease", "owner": "host:1:2", "expiresAt": DATE},
-        {"_id": "lease", "owner": 7, "token": 1, "expiresAt": DATE},
-        {"_id": "something", "owner": "o", "token": 1, "expiresAt": DATE},
+        *[(LIVE, name, ABSENT) for name in ("release", "previous", "token", "changedAt")],
+        (LIVE, "release", 7),
+        (LIVE, "changedAt", None),
+        (LIVE, "withdraw", ["p"]),
+        (LIVE, "_id", "Live"),
+        *[(LEASE, name, ABSENT) for name in ("owner", "token", "expiresAt")],
+        (LEASE, "owner", 7),
+        (LEASE, "token", -1),
+        (LEASE, "_id", "something"),
+        *[(MIGRATION, name, ABSENT) for name in ("migration", "startedAt", "before")],
+        (MIGRATION, "startedAt", None),
+        (MIGRATION, "before", 3),
+        (MIGRATION, "_id", "audio-features"),
+        *[(ERASED, name, ABSENT) for name in ("erasedAt", "keyId", "counts")],
+        (ERASED, "erasedAt", "today"),
+        (ERASED, "keyId", 7),
+        (ERASED, "_id", "not erased:0123"),
+        *[(RELEASE, name, ABSENT) for name in ("asOf", "knownAt", "builtAt", "parameters")],
+        (RELEASE, "state", None),
+        (RELEASE, "expired", "yes"),
     ],
 )
-def test_a_broken_pointer_or_lease_is_refused(db, document):
+def test_a_broken_document_in_the_books_is_refused(db, document, path, value):
     with pytest.raises(OperationFailure) as refusal:
-        db[names.RELEASES].insert_one(document)
+        db[names.RELEASES].insert_one(with_value(document, path, value))
     assert refusal.value.code == 121
 
 

@@ -1,0 +1,198 @@
+"""Every query that the code sends, with example values: the check and the tests ask which index serves each.
+
+A test listens to what is sent and fails on a query that is not here.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+
+from features.schema import names
+from features.schema.collections import COLLECTIONS
+from features.schema.queries import (
+    Query,
+    aggregate,
+    find,
+    lists_of_strategy,
+    players_of_tracks,
+    recent_plays,
+    track_counts,
+    tracks_of_mood,
+    tracks_of_user,
+)
+from features.schema.user_settings import by_user, of_version
+
+DATE = datetime(2026, 1, 2, tzinfo=UTC)
+DOCUMENT = ObjectId("64b000000000000000000001")
+RELEASE = "2026-01-02-abcdef"
+USER = "ann"
+TRACKS = ["track-01", "track-02"]
+
+INPUTS = "a snapshot reads its inputs whole"
+EVERY_ONE = "every document is looked at"
+ANY_ONE = "one document, whichever comes first"
+WHOLE_FOR_NOW = "the built-in server reads the collection: the index lacks a field of the filter"
+
+
+def update(name: str, collection: str, query: dict[str, Any], *guards: str, **more: Any) -> Query:
+    """An `update`, by its filter."""
+    return Query(name, collection, "update", query, guards=guards, **more)
+
+
+IMPORTING = (
+    find("tracks that are there", names.TRACKS, {"spotifyId": {"$in": TRACKS}}),
+    find("users that are there", names.USERS, {"userId": {"$in": [USER, DOCUMENT]}}),
+    update("a changed track", names.TRACKS, {"_id": DOCUMENT}),
+    update("a changed user", names.USERS, {"_id": DOCUMENT}),
+)
+
+SNAPSHOT = (
+    *(
+        find(
+            f"{collection} known by a moment",
+            collection,
+            {"$or": [{path: {"$lte": DATE}}, {path: {"$gt": DATE}}, {path: {"$not": {"$type": "date"}}}]},
+            whole=INPUTS,
+        )
+        for collection, path in ((names.LISTENING_HISTORY, "importedAt"), (names.USER_FEEDBACK, "createdAt"))
+    ),
+    *(
+        find(f"all {collection}", collection, {}, whole=INPUTS)
+        for collection in (names.TRACKS, names.USERS, names.USER_SETTINGS, names.CHAT_SESSIONS)
+    ),
+    find("acceptances", names.EVENTS, {"type": "recommendation.accept"}),
+    find("erased persons", names.RELEASES, {"_id": {"$gte": "erased:", "$lt": "erased:g"}}, hint="_id_"),
+)
+
+RELEASES = (
+    find("a document of the ledger", names.RELEASES, {"_id": RELEASE}),
+    find(
+        "all releases",
+        names.RELEASES,
+        {"state": {"$exists": True}},
+        sort=(("builtAt", -1),),
+        whole=WHOLE_FOR_NOW,
+    ),
+    find("a release", names.RELEASES, {"_id": RELEASE, "state": {"$exists": True}}, whole=WHOLE_FOR_NOW),
+    update("the pointer's token", names.RELEASES, {"_id": "live"}),
+    update("the lease, taken", names.RELEASES, {"_id": "lease", "token": 1, "owner": None}, "token", "owner"),
+    update("the lease, renewed or left", names.RELEASES, {"_id": "lease", "token": 1}, "token"),
+    update("a release's document", names.RELEASES, {"_id": RELEASE, "token": {"$lte": 1}}, "token"),
+    update(
+        "the pointer", names.RELEASES, {"_id": "live", "release": RELEASE, "token": {"$lte": 1}}, "release", "token"
+    ),
+)
+
+OF_RELEASE = {"strategy": {"$in": list(names.STRATEGIES)}, "createdAt": DATE, "release": RELEASE}
+FEATURES = {"featureType": "user_profile", "features.version": RELEASE}
+UNEXPIRED = {"expiresAt": {"$gt": DATE}}
+
+OUTPUTS = (
+    find("features of a release", names.FEATURE_STORE, FEATURES),
+    update("features that expire", names.FEATURE_STORE, FEATURES),
+    Query("features withdrawn", names.FEATURE_STORE, "delete", FEATURES),
+    Query("features counted", names.FEATURE_STORE, "count", {**FEATURES, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+    find("lists of a release", names.RECOMMENDATIONS, OF_RELEASE, whole=WHOLE_FOR_NOW),
+    update("lists that expire", names.RECOMMENDATIONS, OF_RELEASE, whole=WHOLE_FOR_NOW),
+    Query("lists withdrawn", names.RECOMMENDATIONS, "delete", OF_RELEASE, whole=WHOLE_FOR_NOW),
+    Query("lists counted", names.RECOMMENDATIONS, "count", {**OF_RELEASE, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+    find("whether there is a cache", names.RECOMMENDATIONS_CACHE, {}, limit=1, whole=ANY_ONE),
+    update("a cached list", names.RECOMMENDATIONS_CACHE, {"_id": DOCUMENT}),
+    Query(
+        "a cached list withdrawn",
+        names.RECOMMENDATIONS_CACHE,
+        "delete",
+        {"_id": DOCUMENT, "metadata.model": RELEASE},
+        guards=("metadata.model",),
+    ),
+)
+
+READERS = (
+    find("one feature", names.FEATURE_STORE, {"_id": DOCUMENT, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+    find("one list", names.RECOMMENDATIONS, {"_id": DOCUMENT, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+    find("all features", names.FEATURE_STORE, {**FEATURES, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+    find("all lists", names.RECOMMENDATIONS, {**OF_RELEASE, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+)
+
+SETTINGS = (
+    find("a user's settings", names.USER_SETTINGS, by_user(USER)),
+    update("settings of a version", names.USER_SETTINGS, of_version(USER, 1), "version"),
+    update("settings of no version", names.USER_SETTINGS, of_version(USER, 0), "version"),
+)
+
+DATA_MODEL = (
+    recent_plays(USER, DATE, 100),
+    tracks_of_mood(0.7, 0.6, 50),
+    lists_of_strategy("hybrid", DATE),
+    tracks_of_user(USER),
+    players_of_tracks(TRACKS),
+    track_counts([USER, DOCUMENT]),
+)
+
+REPEATED = tuple(
+    aggregate(
+        f"repeated {path}",
+        collection.name,
+        {"$match": {path: {"$exists": True}} if index.sparse else {}},
+        {"$group": {"_id": [f"${path}"], "documents": {"$sum": 1}}},
+        {"$match": {"documents": {"$gt": 1}}},
+        {"$group": {"_id": None, "values": {"$sum": 1}, "documents": {"$sum": "$documents"}}},
+        whole="a value that must be unique is looked for twice among all",
+    )
+    for collection in COLLECTIONS
+    for index in collection.indexes
+    for path, _ in index.keys
+    if index.unique
+)
+
+
+def leading(collection: str, path: str) -> str:
+    """The contract's index that leads with a path; of several the first by name."""
+    indexes = next(declared.indexes for declared in COLLECTIONS if declared.name == collection)
+    return min(index.name for index in indexes if index.keys[0][0] == path)
+
+
+REFERRING = (
+    *((names.LISTENING_HISTORY, path) for path in ("userId", "trackId", "context.recommendationId")),
+    *((names.USER_FEEDBACK, path) for path in ("userId", "trackId", "context.recommendationId")),
+    *((collection, "userId") for collection in (names.RECOMMENDATIONS, names.CHAT_SESSIONS, names.USER_SETTINGS)),
+)
+CHECK = (
+    *(find(f"{found.name} checked", found.name, {}, whole=EVERY_ONE) for found in COLLECTIONS),
+    *(
+        find(f"{name} checked", found.name, {"$nor": [{name: rule}]}, whole=EVERY_ONE)
+        for found in COLLECTIONS
+        for name, rule in found.validator.items()
+        if name != "$jsonSchema"
+    ),
+    find(
+        "type of spotifyTokens checked",
+        names.USERS,
+        {"spotifyTokens": {"$exists": True, "$not": {"$type": ["object", "null"]}}},
+        whole=EVERY_ONE,
+    ),
+    *(
+        aggregate(
+            f"ids in {path}",
+            collection,
+            {"$group": {"_id": f"${path}", "documents": {"$sum": 1}}},
+            hint=leading(collection, path),
+        )
+        for collection, path in (*REFERRING, (names.USERS, "userId"), (names.TRACKS, "spotifyId"))
+    ),
+    *(find(f"dangling {path}", collection, {path: {"$in": [USER, DOCUMENT]}}) for collection, path in REFERRING),
+    find("lists that are referred to", names.RECOMMENDATIONS, {"_id": {"$in": [DOCUMENT]}}),
+)
+
+QUERIES: tuple[Query, ...] = (
+    *IMPORTING,
+    *SNAPSHOT,
+    *RELEASES,
+    *OUTPUTS,
+    *READERS,
+    *SETTINGS,
+    *DATA_MODEL,
+    *REPEATED,
+    *CHECK,
+)
