@@ -97,7 +97,7 @@ def check(database: Database[Document], progress: Progress = silent) -> Iterator
         yield _plans(database, infos.keys())
         for collection in present:
             yield _documents(database, collection, progress)
-            yield from _asked_of_the_server(database, collection)
+            yield from _asked_of_the_server(database, collection, progress)
         yield from _references(database, infos.keys(), progress)
         if names.USERS in infos:
             yield _tokens(database, progress)
@@ -177,10 +177,11 @@ def _documents(database: Database[Document], collection: Collection, progress: P
     )
 
 
-def _asked_of_the_server(database: Database[Document], collection: Collection) -> Iterator[Finding]:
+def _asked_of_the_server(database: Database[Document], collection: Collection, progress: Progress) -> Iterator[Finding]:
     """What the walk can't tell: a validator's expressions, and the type of what is not read."""
     rest = {name: value for name, value in collection.validator.items() if name != "$jsonSchema"}
     if rest:
+        progress(f"checking {collection.name} by {', '.join(rest)}", 0, None)
         yield _asked(database, collection.name, ", ".join(rest), {"$nor": [rest]})
     if collection.name == names.USERS:
         yield _asked(database, collection.name, SECRETS, NOT_AN_OBJECT)
@@ -264,6 +265,7 @@ def _dangling(
     what = f"checking {reference.collection}.{reference.path}"
     documents, distinct, read = 0, 0, 0
     first: list[Id] = []
+    progress(what, 0, None)
     for counts in _batched(_ids_in(database, reference.collection, reference.path)):
         gone = list(missing(list(counts)))
         documents += sum(counts[one] for one in gone)

@@ -77,6 +77,7 @@ class RejectedRows:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self._writer = pq.ParquetWriter(self._scratch, SCHEMA, compression="zstd")
+        self._scratch.chmod(0o600)  # a row may hold an e-mail address
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:

@@ -22,13 +22,16 @@ import numpy as np
 import pyarrow as pa
 from ijson.backends import yajl2_c
 from ijson.common import JSONError
+from pydantic import SecretStr
 from pymongo.database import Database
 
+from features.erasure.tombstones import read_tombstones
 from features.errors import InputError
 from features.progress import Progress, silent
-from features.schema.ids import id_fault
+from features.schema.ids import decode_id, encode_id
 from features.schema.names import MAX_PLAY_MS
 from features.sources import tables
+from features.sources.columns import Faults, ids
 from features.sources.documents import Document
 from features.sources.importer import ImportTotals, import_rows
 from features.sources.tables import Chunk, Malformed, to_json
@@ -88,18 +91,20 @@ class HistoryFile(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an entry is, and whether that is all that may be written of it."""
+    """Where an entry is and whose, and whether that is all that may be written of it."""
 
     line: int
     """1-based, counted through all files in their order."""
     file: str
     entry: int
     """1-based, in its file."""
+    user_id: str
+    """Written with every row set aside, so that erasing the user finds it."""
     private: bool
 
     def with_content(self, content: Entry) -> Entry:
         """The entry for the file of rows set aside: of one that is private only its place."""
-        place = {"file": self.file, "entry": self.entry}
+        place = {"user_id": self.user_id, "file": self.file, "entry": self.entry}
         return place if self.private else place | {key: value for key, value in content.items() if value is not NESTED}
 
 
@@ -125,6 +130,7 @@ def import_spotify(
     now: datetime,
     include_private: bool = False,
     progress: Progress = silent,
+    hash_key: SecretStr | None = None,
 ) -> ImportTotals:
     """Imports an export of Spotify's extended streaming history for a user; the same export again adds nothing.
 
@@ -140,15 +146,19 @@ def import_spotify(
         now: written as `importedAt`; a play later than it is set aside.
         include_private: import what was played in private sessions as well.
         progress: called with megabytes while checking, then with entries after each chunk.
+        hash_key: by which erased persons are known; needed once there are any.
 
     Raises:
-        InputError: the export can't be used; nothing was written.
+        InputError: the export can't be used, or `hash_key`, or the user was erased; nothing was written.
         DatabaseError: the database was lost or refuses to be written to; run again to go on.
         StorageError: the rows set aside can't be written.
     """
-    table = SpotifyHistory(path, user_id, include_private=include_private, progress=progress)
+    user = _one_text(user_id)
+    if read_tombstones(database, hash_key).cover(user):  # not even what is set aside may be kept of them
+        raise InputError("--user-id is that of a person who was erased; nothing of theirs is imported again")
+    table = SpotifyHistory(path, user, include_private=include_private, progress=progress)
     theirs = {name: name for name in table.columns}
-    return import_rows(database, "plays", table, theirs, path, home=home, now=now, progress=progress)
+    return import_rows(database, "plays", table, theirs, path, home=home, now=now, progress=progress, hash_key=hash_key)
 
 
 class SpotifyHistory:
@@ -159,8 +169,6 @@ class SpotifyHistory:
     """
 
     def __init__(self, path: Path, user_id: str, *, include_private: bool = False, progress: Progress = silent) -> None:
-        if fault := _user_fault(user_id):
-            raise InputError(f"--user-id {fault}; name the user whose plays these are")
         self.columns = ["user_id", *Play._fields]
         self._path, self._user_id, self._include_private = path, user_id, include_private
         self._files = find_files(path)
@@ -176,7 +184,7 @@ class SpotifyHistory:
         for file in self._files:
             for number, entry in enumerate(_entries(self._path, file), start=1):
                 line += 1
-                place = Place(line, file.name, number, private=is_private(entry))
+                place = Place(line, file.name, number, self._user_id, private=is_private(entry))
                 play = play_of(entry, of_videos=file.of_videos, include_private=self._include_private)
                 if isinstance(play, Play):
                     plays.append((place, play))
@@ -307,11 +315,16 @@ def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else WORDS.get(str(value).strip().lower())
 
 
-def _user_fault(user_id: str) -> str | None:
+def _one_text(user_id: str) -> str:
+    """The text that stands for a user's id wherever it is stored, for one typed with blanks or a tag too many."""
+    faults = Faults(1)
     try:
-        return id_fault(user_id)
+        (user,) = ids([user_id], "user_id", faults)
     except UnicodeEncodeError:  # bytes on the command line that are no text
-        return "is not text in UTF-8"
+        raise InputError("--user-id is not text in UTF-8; name the user whose plays these are") from None
+    if faults.bad[0]:
+        raise InputError(f"--user-id can't be used: {faults.reasons[0]}; name the user whose plays these are")
+    return encode_id(decode_id(user))
 
 
 # --- the files of an export

@@ -90,6 +90,7 @@ def spotify(
             now=datetime.now(UTC),
             include_private=include_private,
             progress=progress,
+            hash_key=settings.echotune_hash_key,
         )
     show_totals([totals], as_json=as_json)
 

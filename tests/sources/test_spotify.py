@@ -14,8 +14,12 @@ import pytest
 from bson import json_util
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from features.erasure.files import names
+from features.erasure.tombstones import Tombstones, write_tombstone
 from features.errors import DatabaseError, InputError
+from features.keys import read_key
 from features.sources import importer, spotify, tables
 from features.sources.spotify import SpotifyHistory, import_spotify, play_of, started_at
 from features.sources.writing import Outcome
@@ -58,6 +62,7 @@ GENERATIONS = {
     "Streaming_History_Audio_2021_0.json": NEW,
 }
 SHORT = {"endTime": "2021-05-03 18:22", "artistName": "Ada", "trackName": "Dawn", "msPlayed": 61_000}
+PLACE = {"user_id": "ann", "file": "endsong_0.json"}
 EPISODE = {"spotify_track_uri": None, "spotify_episode_uri": "spotify:episode:x", "episode_name": "Pilot"}
 
 
@@ -387,8 +392,8 @@ def test_what_is_no_play_of_a_track_is_set_aside_with_its_reason(changed, reason
     assert (totals.imported, totals.reasons) == (2, {reason: 1})
     (row,) = rows_aside(totals)
     assert row["line"] == 2
-    content = json.loads(row["row"])
-    assert (content["file"], content["entry"]) == ("endsong_0.json", 2)
+    assert json.loads(row["row"]).items() >= (PLACE | {"entry": 2}).items()
+    assert "object" not in row["row"]  # what is nested is left out
     assert inputs.listening_history.count_documents({}) == 2
 
 
@@ -417,7 +422,7 @@ def test_the_short_history_is_set_aside_and_the_extended_one_asked_for(name, tak
 def test_an_entry_that_is_no_object_is_set_aside_without_its_content(odd, take_files):
     totals = take_files([entry(), odd, entry(1)])
     assert (totals.imported, totals.reasons) == (2, {"not a JSON object": 1})
-    assert json.loads(rows_aside(totals)[0]["row"]) == {"file": "endsong_0.json", "entry": 2}
+    assert json.loads(rows_aside(totals)[0]["row"]) == PLACE | {"entry": 2}
 
 
 def test_what_is_nested_in_an_entry_is_not_taken_for_the_entry_s_own(take_files, inputs):
@@ -440,7 +445,7 @@ def test_private_sessions_are_left_out_and_only_their_place_is_written(take_file
     assert totals.imported == 1
     assert totals.reasons == {"a private session; --include-private imports those too": 8}
     rows = rows_aside(totals)
-    assert [json.loads(row["row"]) for row in rows] == [{"file": "endsong_0.json", "entry": n} for n in range(1, 9)]
+    assert [json.loads(row["row"]) for row in rows] == [PLACE | {"entry": n} for n in range(1, 9)]
     assert "Hidden" not in json_util.dumps(inputs.listening_history.find())
 
 
@@ -458,7 +463,7 @@ def test_private_sessions_are_imported_when_asked_for_and_their_content_is_still
     assert (totals.imported, totals.set_aside) == (1, 5)
     assert "an episode of a podcast" in totals.reasons
     contents = [json.loads(row["row"]) for row in rows_aside(totals)]
-    assert contents[:-1] == [{"file": "endsong_0.json", "entry": n} for n in range(2, 6)]
+    assert contents[:-1] == [PLACE | {"entry": n} for n in range(2, 6)]
     assert contents[-1]["track_name"] == "Dawn"
     assert inputs.listening_history.count_documents({}) == 1
 
@@ -540,13 +545,15 @@ def test_an_export_of_no_use_is_one_line_before_anything_is_written(packed, file
     assert not (tmp_path / "home").exists()
 
 
-def test_bytes_that_are_no_text_are_found_across_blocks(take_files, monkeypatch):
+def test_bytes_that_are_no_text_are_found_across_blocks(take_files, monkeypatch, tmp_path):
     monkeypatch.setattr(spotify, "BLOCK_BYTES", 16)
     good = json.dumps([entry(master_metadata_track_name="äöü€😀" * 9)], ensure_ascii=False).encode()
     assert take_files({"endsong_0.json": good}).imported == 1
     at = good.index("€".encode()) + 2
-    with pytest.raises(InputError, match=f"byte {at - 1:,}: not UTF-8"):
-        take_files({"endsong_0.json": good[:at] + b"\xff" + good[at:]})
+    for blanks in range(16):
+        path = write_folder(tmp_path, {"endsong_0.json": b" " * blanks + good[:at] + b"\xff" + good[at:]})
+        with pytest.raises(InputError, match=f"byte {blanks + at - 1:,}: not UTF-8"):
+            SpotifyHistory(path, "ann")
 
 
 def test_entries_of_any_length_up_to_the_bound_are_read(take_files):
@@ -631,6 +638,35 @@ def test_a_file_that_changes_after_it_was_checked_ends_in_one_line_too(tmp_path)
 def test_a_user_id_that_can_t_be_one_is_refused(user_id, take_files):
     with pytest.raises(InputError, match="--user-id"):
         take_files([entry()], user_id=user_id)
+
+
+@pytest.mark.parametrize("user_id", ["ann", " ann ", "str:ann"])
+def test_nothing_is_kept_of_a_person_who_was_erased(user_id, take_files, inputs, tmp_path, now):
+    key = SecretStr("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    write_tombstone(inputs, read_key(key, "ECHOTUNE_HASH_KEY"), "ann", now)
+    entries = [entry(), entry(1, **EPISODE)]
+    with pytest.raises(InputError, match="a person who was erased"):
+        take_files(entries, user_id=user_id, hash_key=key)
+    assert not (tmp_path / "home").exists()
+    assert not inputs.listening_history.count_documents({})
+    with pytest.raises(InputError, match="ECHOTUNE_HASH_KEY is not set"):
+        take_files(entries, user_id="bob")
+    assert take_files(entries, user_id="bob", hash_key=key).imported == 1
+
+
+def test_every_row_set_aside_names_the_user_so_that_an_erasure_finds_it(take_files):
+    entries = [
+        entry(),
+        entry(),
+        entry(1, **EPISODE),
+        entry(2, incognito_mode=True),
+        entry(3, shuffle="maybe"),
+        7,
+        SHORT,
+    ]
+    rows = rows_aside(take_files(entries, user_id=" 12.0"))
+    assert len(rows) == 6
+    assert all(names(row["row"], frozenset({"12"})) for row in rows)
 
 
 # --- progress and the command
@@ -744,6 +780,8 @@ def test_no_entry_is_lost_whatever_the_entries_hold(files, packed):
 
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
         patched.setattr(importer, "write_documents", keep)
+        for module in (importer, spotify):
+            patched.setattr(module, "read_tombstones", lambda *_: Tombstones())
         patched.setattr(tables, "CHUNK_ROWS", 3)
         folder = Path(name)
         path = write_zip(folder / "export.zip", files) if packed else write_folder(folder / "export", files)
@@ -758,4 +796,4 @@ def test_no_entry_is_lost_whatever_the_entries_hold(files, packed):
     text = repr(written) + json.dumps(aside)
     assert not [secret for secret in SECRETS if secret in text]
     private = "a private session; --include-private imports those too"
-    assert all(set(json.loads(row["row"])) == {"file", "entry"} for row in aside if row["reason"] == private)
+    assert all(set(json.loads(row["row"])) == {"user_id", "file", "entry"} for row in aside if row["reason"] == private)
