@@ -9,7 +9,7 @@ from typing import Any
 import bson
 import pyarrow.parquet as pq
 from bson.codec_options import CodecOptions
-from pymongo import DeleteOne, UpdateOne
+from pymongo import UpdateOne
 from pymongo.database import Database
 
 from features.database import Document, translated_errors
@@ -102,17 +102,15 @@ def remove_from_cache(database: Database[Document], lists: Iterable[Mapping[str,
         database: where.
         lists: recommendation documents, of which `userId`, `strategy` and `release` are looked at.
     """
-    removes = [
-        DeleteOne({"_id": cache_id(entry["userId"], entry["strategy"]), "metadata.model": entry["release"]})
-        for entry in lists
-    ]
+    release_of = {cache_id(entry["userId"], entry["strategy"]): entry["release"] for entry in lists}
+    ids = list(release_of)
     removed = 0
     with translated_errors():
-        if database[RECOMMENDATIONS_CACHE].find_one({}, {"_id": 1}) is None:
-            return 0
-        for start in range(0, len(removes), IN_LIST):
-            done = database[RECOMMENDATIONS_CACHE].bulk_write(removes[start : start + IN_LIST], ordered=False)
-            removed += done.deleted_count
+        cache = database[RECOMMENDATIONS_CACHE]
+        for start in range(0, len(ids), IN_LIST):
+            found = cache.find({"_id": {"$in": ids[start : start + IN_LIST]}}, {"metadata.model": 1})
+            gone = [e["_id"] for e in found if e.get("metadata", {}).get("model") == release_of[e["_id"]]]
+            removed += cache.delete_many({"_id": {"$in": gone}}).deleted_count if gone else 0
     return removed
 
 

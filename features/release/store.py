@@ -243,7 +243,9 @@ class FeatureStore:
 
     def _find(self, collection: str, document_id: ObjectId) -> Document | None:
         with translated_errors():
-            return self._database[collection].find_one({"_id": document_id, "expiresAt": {"$gt": datetime.now(UTC)}})
+            # the date is looked at here: with a second condition the built-in server scans the collection
+            found = self._database[collection].find_one({"_id": document_id})
+        return found if found is not None and found["expiresAt"] > datetime.now(UTC) else None
 
 
 @contextmanager

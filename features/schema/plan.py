@@ -112,8 +112,8 @@ def apply(
 ) -> Applied:
     """Makes the database keep the contract. Drops no document, and no unknown index unless told to.
 
-    A unique index over documents that repeat a value is not made and an old one in its place not dropped: the
-    rest is done, and the refused change is in the result.
+    A unique index over documents that repeat a value is made without being unique, or an old one in its place is
+    left; the rest is done, and the refused change is in the result.
 
     Raises:
         DatabaseError: the database refuses a step, or this account may not take it.
@@ -263,6 +263,8 @@ def _apply_index(database: Database[Document], collection: Collection, change: C
     except OperationFailure as error:
         if error.code != DUPLICATE_KEY:
             raise
+        plain = {name: value for name, value in index.options.items() if name != "unique"}
+        documents.create_index(list(index.keys), name=index.name, **plain)  # queries need it whatever repeats
         return _repeated(database, collection, index) or "documents repeat a value that must be unique"
     return ""
 
@@ -289,6 +291,6 @@ def _repeated(database: Database[Document], collection: Collection, index: Index
     for total in found:
         return (
             f"{total['documents']:,} documents share {total['values']:,} values of {', '.join(fields)}, which must be "
-            "unique; mend or remove all but one of each, then apply again"
+            "unique; until all but one of each are mended or removed, the index is a plain one"
         )
     return ""

@@ -119,12 +119,10 @@ def _enum(values: Sequence[Any]) -> Check:
 def _limit(keeps: Callable[[Any, Any], bool], words: str) -> Callable[[float], Check]:
     def compiler(limit: float) -> Check:
         def check(value: Any) -> str | None:
-            if type(value) not in NUMBERS:
+            if type(value) not in NUMBERS or keeps(number := _number(value), limit):
                 return None
-            number = _number(value)
-            if number != number:  # noqa: PLR0124 - so is NaN told
-                return " is not a number"
-            return None if keeps(number, limit) else f" is {words} {limit:g}"
+            # NaN keeps no limit, and is not itself
+            return f" is {words} {limit:g}" if number == number else " is not a number"  # noqa: PLR0124
 
         return check
 
@@ -180,7 +178,7 @@ def _items(schema: Any) -> Check:
 
 def _required(names: Sequence[str]) -> Check:
     def check(value: Any) -> str | None:
-        fields = _fields(value)
+        fields = value if type(value) is dict else _fields(value)
         if fields is None:
             return None
         for name in names:
@@ -195,7 +193,7 @@ def _properties(schemas: Mapping[str, Mapping[str, Any]]) -> Check:
     checks = [(name, _compile(schema)) for name, schema in schemas.items()]
 
     def check(value: Any) -> str | None:
-        fields = _fields(value)
+        fields = value if type(value) is dict else _fields(value)
         if fields is None:
             return None
         for name, field in checks:

@@ -20,6 +20,7 @@ from features.erasure.files import names
 from features.erasure.tombstones import Tombstones, write_tombstone
 from features.errors import DatabaseError, InputError
 from features.keys import read_key
+from features.settings import get_settings
 from features.sources import importer, spotify, tables
 from features.sources.spotify import SpotifyHistory, import_spotify, play_of, started_at
 from features.sources.writing import Outcome
@@ -62,6 +63,7 @@ GENERATIONS = {
     "Streaming_History_Audio_2021_0.json": NEW,
 }
 SHORT = {"endTime": "2021-05-03 18:22", "artistName": "Ada", "trackName": "Dawn", "msPlayed": 61_000}
+HASH_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 PLACE = {"user_id": "ann", "file": "endsong_0.json"}
 EPISODE = {"spotify_track_uri": None, "spotify_episode_uri": "spotify:episode:x", "episode_name": "Pilot"}
 
@@ -642,7 +644,7 @@ def test_a_user_id_that_can_t_be_one_is_refused(user_id, take_files):
 
 @pytest.mark.parametrize("user_id", ["ann", " ann ", "str:ann"])
 def test_nothing_is_kept_of_a_person_who_was_erased(user_id, take_files, inputs, tmp_path, now):
-    key = SecretStr("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    key = SecretStr(HASH_KEY)
     write_tombstone(inputs, read_key(key, "ECHOTUNE_HASH_KEY"), "ann", now)
     entries = [entry(), entry(1, **EPISODE)]
     with pytest.raises(InputError, match="a person who was erased"):
@@ -725,6 +727,17 @@ def test_the_command_says_in_one_line_what_it_needs(command, tmp_path):
     status, _, err = command(tmp_path / "nowhere", "--user-id", "ann")
     assert (status, err.count("\n")) == (2, 1)
     assert "no such file or folder" in err
+
+
+def test_the_command_knows_who_was_erased_by_the_key_of_the_environment(command, db, tmp_path, monkeypatch, now):
+    path = write_folder(tmp_path / "export", {"endsong_0.json": [entry()]})
+    monkeypatch.setenv("ECHOTUNE_HASH_KEY", HASH_KEY)
+    get_settings.cache_clear()
+    write_tombstone(db, read_key(SecretStr(HASH_KEY), "ECHOTUNE_HASH_KEY"), "ann", now)
+    status, _, err = command(path, "--user-id", "ann")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "a person who was erased" in err
+    assert command(path, "--user-id", "bob")[0] == 0
 
 
 # --- whatever the entries hold
