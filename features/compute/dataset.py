@@ -32,6 +32,7 @@ class Catalog:
         genres: (tracks, genres) bool CSR.
         genre_names: distinct genres, lower case.
         audio: (tracks, 12) float64 in the order of `AUDIO_NAMES`, NaN where missing.
+        duration_ms: (tracks,) float64, NaN unknown.
         popularity: (tracks,) float64 0..100, NaN unknown.
         explicit: (tracks,) bool; unknown counts as not explicit.
         markets: (tracks,) object, a frozenset of country codes or None where unknown.
@@ -45,6 +46,7 @@ class Catalog:
     genres: sp.csr_matrix
     genre_names: Vocabulary
     audio: np.ndarray
+    duration_ms: np.ndarray
     popularity: np.ndarray
     explicit: np.ndarray
     markets: np.ndarray
@@ -115,14 +117,15 @@ def build_dataset(tables: Mapping[str, pa.Table], *, as_of_ms: int) -> Dataset:
     tracks = Vocabulary.of(*(table["track_id"].unique().to_pylist() for table in (plays, feedback, tracks_table)))
     explicit_allowed, country = _account_limits(users, users_table)
     catalog = build_catalog(tracks, tracks_table, plays)
+    played = _numbers(tracks, plays["track_id"])
     return Dataset(
         users,
         tracks,
         Plays(
             _numbers(users, plays["user_id"]),
-            _numbers(tracks, plays["track_id"]),
+            played,
             _milliseconds(plays["played_at"]),
-            plays["completion"].to_numpy().astype(np.float32),
+            _completion(plays, catalog.duration_ms[played]),
         ),
         Feedback(
             _numbers(users, feedback["user_id"]),
@@ -157,6 +160,8 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
     first = [None if entry is None else entry[0] for entry in artists]
     artist_names = Vocabulary.of(first)
     genres, genre_names = _genre_matrix(genre_lists)
+    duration = np.full(len(tracks), np.nan)
+    duration[known] = rows["duration_ms"].to_numpy()
     explicit = np.zeros(len(tracks), bool)
     explicit[known] = pc.fill_null(rows["explicit"], fill_value=False).to_numpy()
     popularity = np.full(len(tracks), np.nan)
@@ -172,6 +177,7 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
         genres,
         genre_names,
         audio,
+        duration,
         popularity,
         explicit,
         markets,
@@ -257,6 +263,13 @@ def _numbers(vocabulary: Vocabulary, column: pa.ChunkedArray) -> np.ndarray:
     encoded = column.dictionary_encode().combine_chunks()
     lookup = vocabulary.numbers(encoded.dictionary.to_pylist())
     return lookup[encoded.indices.to_numpy()]
+
+
+def _completion(plays: pa.Table, duration_ms: np.ndarray) -> np.ndarray:
+    """(n,) float32: what a play says itself; where it says nothing, how long it was by the catalogue's duration."""
+    completion = plays["completion"].to_numpy().astype(np.float32)
+    share = plays["play_ms"].to_numpy() / np.where(duration_ms > 0, duration_ms, np.nan)
+    return np.where(np.isnan(completion), np.clip(share, 0.0, 1.0).astype(np.float32), completion)
 
 
 def _milliseconds(column: pa.ChunkedArray) -> np.ndarray:

@@ -16,6 +16,7 @@ from pymongo.database import Database
 from features.erasure.tombstones import ERASED, Tombstones, read_tombstones
 from features.errors import InputError
 from features.progress import Progress, silent
+from features.schema.ids import decode_id, encode_id
 from features.sources.columns import Faults
 from features.sources.documents import TARGETS, Document, to_documents, utc_ms
 from features.sources.header import match_columns, parse_mapping
@@ -144,7 +145,9 @@ def _documents(kind: Kind, parsed: Parsed, good: NDArray[np.intp], now: datetime
 def _set_erased_aside(erased: Tombstones, parsed: Parsed, faults: Faults) -> None:
     """Gives rows of erased persons that reason whatever else is wrong with them: they are not to be kept anywhere."""
     if erased.hashes and "user_id" in parsed:
-        users = pa.chunked_array([pa.array(parsed["user_id"].tolist(), pa.string())])
+        # as it will be stored: str:ann is ann
+        texts = [user and encode_id(decode_id(user)) for user in parsed["user_id"].tolist()]
+        users = pa.chunked_array([pa.array(texts, pa.string())])
         theirs = erased.mask(users)
         faults.bad |= theirs
         faults.reasons[theirs] = ERASED

@@ -182,10 +182,11 @@ class SpotifyHistory:
         malformed: list[Malformed] = []
         line = 0
         for file in self._files:
+            of_videos = file.of_videos
             for number, entry in enumerate(_entries(self._path, file), start=1):
                 line += 1
                 place = Place(line, file.name, number, self._user_id, private=is_private(entry))
-                play = play_of(entry, of_videos=file.of_videos, include_private=self._include_private)
+                play = play_of(entry, of_videos=of_videos, include_private=self._include_private)
                 if isinstance(play, Play):
                     plays.append((place, play))
                 else:

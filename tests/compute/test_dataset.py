@@ -179,3 +179,19 @@ def test_of_markets_case_does_not_count_and_an_empty_list_is_unknown():
     )
     assert data.catalog.markets.tolist() == [frozenset({"DE", "US"}), None]
     assert data.country.tolist() == ["DE"]
+
+
+def test_a_play_without_completion_is_measured_by_the_catalogues_duration():
+    data = dataset_of(
+        plays=[
+            play("ann", "t1", 5, None, play_ms=50_000.0),
+            play("ann", "t1", 4, 0.9, play_ms=50_000.0),  # what it says itself counts
+            play("ann", "t1", 3, None, play_ms=900_000.0),
+            play("ann", "t1", 2, None),
+            play("ann", "t2", 1, None, play_ms=50_000.0),
+            play("ann", "t3", 1, None, play_ms=50_000.0),
+        ],
+        tracks=[track("t1", duration_ms=200_000.0), track("t2", duration_ms=0.0), track("t3")],
+    )
+    order = np.argsort(data.plays.played_at, kind="stable")
+    np.testing.assert_allclose(data.plays.completion[order], [0.25, 0.9, 1.0, np.nan, np.nan, np.nan])

@@ -113,6 +113,24 @@ def test_checking_changes_nothing(old):
     assert {name: sorted(map(str, database[name].find())) for name in database.list_collection_names()} == before
 
 
+def test_no_list_of_ids_is_longer_than_a_server_takes_well(old, server_uri, monkeypatch):
+    lists: list[int] = []
+
+    class Listener(monitoring.CommandListener):
+        def started(self, event: monitoring.CommandStartedEvent) -> None:
+            conditions = event.command.get("filter", {}).values()
+            lists.extend(len(one["$in"]) for one in conditions if isinstance(one, dict) and "$in" in one)
+
+        def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+        def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+    monkeypatch.setattr(checking, "IN_LIST", 4)
+    with MongoClient(server_uri, event_listeners=[Listener()]) as client:
+        list(check(client[old[0].name]))
+    assert max(lists) == 4
+
+
 # --- one fault at a time
 
 
