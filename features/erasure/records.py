@@ -31,7 +31,6 @@ from features.snapshot.read import id_text
 UserId = str | ObjectId
 OWNED = tuple(collection.name for collection in COLLECTIONS if collection.name not in {TRACKS, RELEASES})
 """Collections whose documents belong to a user."""
-IN_LIST = 500
 PLAIN: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
 
@@ -126,7 +125,7 @@ def _set_ledger_right(database: Database[Document], release: str, user: UserId, 
         return
     digests: dict[str, int] = {}
     counts: dict[str, int] = {}
-    for output, raw in _own_outputs(database, release, document["builtAt"], user):
+    for output, raw in _own_outputs(database, release, user):
         digests[output] = digests.get(output, 0) - document_digest(raw)
         counts[output] = counts.get(output, 0) - 1
     for raw in _lists_naming(database, user, [release]):
@@ -144,17 +143,17 @@ def _set_ledger_right(database: Database[Document], release: str, user: UserId, 
     update(database, release, token, {"$set": changes})
 
 
-def _own_outputs(
-    database: Database[Document], release: str, built_at: datetime, user: UserId
-) -> Iterator[tuple[str, bytes]]:
+def _own_outputs(database: Database[Document], release: str, user: UserId) -> Iterator[tuple[str, bytes]]:
     """A user's own documents of a release as the server has them, each with its output's name."""
+    theirs = {"$match": {"userId": user}}
     queries = (
-        (FEATURE_STORE, {"userId": user, "features.version": release}),
-        (RECOMMENDATIONS, {"userId": user, "createdAt": built_at, "release": release}),
+        (FEATURE_STORE, {"features.version": release}),
+        (RECOMMENDATIONS, {"release": release}),
     )
     with translated_errors():
-        for collection, query in queries:
-            for batch in database[collection].find_raw_batches(query):
+        for collection, of_release in queries:
+            # in two stages: with a second condition the built-in server scans the collection
+            for batch in database[collection].aggregate_raw_batches([theirs, {"$match": of_release}]):
                 for raw in split_documents(batch):
                     yield bson.decode(raw, PLAIN).get("featureType", "recommendations"), raw
 
@@ -162,14 +161,11 @@ def _own_outputs(
 def _lists_naming(database: Database[Document], user: UserId, versions: Sequence[str] | None = None) -> Iterator[bytes]:
     """Raw similarity documents in whose neighbour lists a user stands, of some releases or of all."""
     versions = versions or [entry["_id"] for entry in all_releases(database)]
-    for start in range(0, len(versions), IN_LIST):
-        query = {
-            "featureType": "similarity",
-            "features.version": {"$in": versions[start : start + IN_LIST]},
-            "features.neighbors.userId": user,
-        }
-        with translated_errors():
-            for batch in database[FEATURE_STORE].find_raw_batches(query):
+    naming = {"$match": {"features.neighbors.userId": user}}
+    with translated_errors():
+        for version in versions:
+            lists = {"$match": {"featureType": "similarity", "features.version": version}}
+            for batch in database[FEATURE_STORE].aggregate_raw_batches([lists, naming]):
                 yield from split_documents(batch)
 
 

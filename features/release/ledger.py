@@ -22,7 +22,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from features.database import Document, translated_errors
 from features.errors import BusyError, NotFoundError
 from features.release.manifest import Manifest
-from features.schema.names import RELEASES
+from features.schema.names import RELEASE_STATES, RELEASES
 
 LIVE, LEASE = "live", "lease"
 LEASE_LIFE = timedelta(seconds=60)
@@ -222,7 +222,7 @@ def move_pointer(
 def all_releases(database: Database[Document]) -> list[Document]:
     """The documents of all releases, newest built first."""
     with translated_errors():
-        found = releases(database).find({"state": {"$exists": True}}, {"ledger": 0}).sort("builtAt", -1)
+        found = releases(database).find({"state": {"$in": list(RELEASE_STATES)}}, {"ledger": 0}).sort("builtAt", -1)
         return list(found)
 
 
@@ -233,8 +233,8 @@ def find_release(database: Database[Document], release: str) -> Document:
         NotFoundError: there is none of that id; says which there are.
     """
     with translated_errors():
-        found = releases(database).find_one({"_id": release, "state": {"$exists": True}})
-    if found is None:
+        found = releases(database).find_one({"_id": release})
+    if found is None or "state" not in found:  # the pointer, the lease and the like have none
         known = ", ".join(str(document["_id"]) for document in all_releases(database)[:5]) or "none yet"
         raise NotFoundError(f"there is no release {release}; the newest are: {known}")
     return found

@@ -26,7 +26,7 @@ from features.release.ledger import (
 )
 from features.release.manifest import Manifest, release_folder
 from features.release.mirror import remove_from_cache
-from features.schema.names import FEATURE_STORE, RECOMMENDATIONS, STRATEGIES
+from features.schema.names import FEATURE_STORE, RECOMMENDATIONS
 
 KEPT_RELEASES = 3
 
@@ -90,7 +90,7 @@ def _stored(
     database: Database[Document], output: str, manifest: Manifest, progress: Progress = silent
 ) -> tuple[int, int]:
     """How many documents of an output the database holds, and their digest."""
-    collection, query = _of_release(output, manifest.id, manifest.built_at)
+    collection, query = _of_release(output, manifest.id)
     count, total = 0, 0
     with translated_errors():
         for batch in database[collection].find_raw_batches(query):
@@ -181,10 +181,10 @@ def withdraw(database: Database[Document], release: Document) -> int:
     """Removes a release's documents, so that clients who don't know the pointer don't meet them; returns how many."""
     removed = 0
     with translated_errors():
-        collection, query = _of_release("recommendations", release["_id"], release["builtAt"])
+        collection, query = _of_release("recommendations", release["_id"])
         remove_from_cache(database, database[collection].find(query, {"userId": 1, "strategy": 1, "release": 1}))
         for output in OUTPUTS:
-            collection, query = _of_release(output, release["_id"], release["builtAt"])
+            collection, query = _of_release(output, release["_id"])
             removed += database[collection].delete_many(query).deleted_count
     return removed
 
@@ -200,7 +200,7 @@ def expire_old(database: Database[Document], pointer: Pointer, token: int) -> li
         now = datetime.now(UTC)
         with translated_errors():
             for output in OUTPUTS:
-                collection, query = _of_release(output, entry["_id"], entry["builtAt"])
+                collection, query = _of_release(output, entry["_id"])
                 database[collection].update_many(query, {"$set": {"expiresAt": now}})
         update(database, entry["_id"], token, {"$set": {"expired": True}})
         expired.append(str(entry["_id"]))
@@ -231,9 +231,11 @@ def _is_whole(database: Database[Document], release: str) -> bool:
         return False
     with translated_errors():
         for output in OUTPUTS:
-            collection, query = _of_release(output, release, found["builtAt"])
-            query["expiresAt"] = {"$gt": datetime.now(UTC)}
-            if database[collection].count_documents(query) != found["counts"][output]:
+            collection, query = _of_release(output, release)
+            # a stage of its own: with a second condition the built-in server scans the collection
+            alive = {"$match": {"expiresAt": {"$gt": datetime.now(UTC)}}}
+            counted = list(database[collection].aggregate([{"$match": query}, alive, {"$count": "documents"}]))
+            if sum(row["documents"] for row in counted) != found["counts"][output]:
                 return False
     return True
 
@@ -247,11 +249,10 @@ def _newest_before(database: Database[Document], release: Document) -> str | Non
     return None
 
 
-def _of_release(output: str, release: str, built_at: datetime) -> tuple[str, dict[str, Any]]:
+def _of_release(output: str, release: str) -> tuple[str, dict[str, Any]]:
     """Where an output's documents are, and a query for them that an index serves."""
     if output == "recommendations":
-        by_index = {"strategy": {"$in": list(STRATEGIES)}, "createdAt": built_at}
-        return RECOMMENDATIONS, {**by_index, "release": release}
+        return RECOMMENDATIONS, {"release": release}
     return FEATURE_STORE, {"featureType": output, "features.version": release}
 
 

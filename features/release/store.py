@@ -56,7 +56,8 @@ class FeatureStore:
     """
 
     def __init__(self, database: Database[Document], release: str | None = None) -> None:
-        self._database = database
+        aware = database.codec_options.with_options(tz_aware=True)  # dates are compared here
+        self._database = database.with_options(codec_options=aware)
         if release is None:
             pointer = read_pointer(database)
             if pointer is None:
@@ -210,29 +211,19 @@ class FeatureStore:
 
     def _all(self, feature_type: str, projection: dict[str, int]) -> Iterator[Document]:
         query = {"featureType": feature_type, "features.version": self.release}
-        with translated_errors():
-            yield from self._database[FEATURE_STORE].find(
-                {**query, "expiresAt": {"$gt": datetime.now(UTC)}}, projection
-            )
+        return self._unexpired(FEATURE_STORE, query, {**projection, "expiresAt": 1})
 
     def _all_candidates(self) -> Iterator[dict[str, Any]]:
-        query = {
-            "strategy": {"$in": list(STRATEGIES)},
-            "createdAt": self._document["builtAt"],
-            "release": self.release,
-            "expiresAt": {"$gt": datetime.now(UTC)},
-        }
-        with translated_errors():
-            for row in self._database[RECOMMENDATIONS].find(query):
-                for entry in row["candidates"]:
-                    yield {
-                        "user_id": encode_id(row["userId"]),
-                        "strategy": row["strategy"],
-                        "rank": entry["rank"],
-                        "track_id": entry["trackId"],
-                        "score": entry["score"],
-                        "reasons": entry["reasons"],
-                    }
+        for row in self._unexpired(RECOMMENDATIONS, {"release": self.release}):
+            for entry in row["candidates"]:
+                yield {
+                    "user_id": encode_id(row["userId"]),
+                    "strategy": row["strategy"],
+                    "rank": entry["rank"],
+                    "track_id": entry["trackId"],
+                    "score": entry["score"],
+                    "reasons": entry["reasons"],
+                }
 
     def _feature(self, feature_type: str, user: UserId) -> Document:
         for candidate in _candidates(user):
@@ -242,10 +233,17 @@ class FeatureStore:
         raise NotFoundError(f"release {self.release} has no {feature_type} of user {user}")
 
     def _find(self, collection: str, document_id: ObjectId) -> Document | None:
+        return next(self._unexpired(collection, {"_id": document_id}), None)
+
+    def _unexpired(
+        self, collection: str, query: Document, projection: dict[str, int] | None = None
+    ) -> Iterator[Document]:
+        # the date is looked at here: with a second condition the built-in server scans the collection
+        now = datetime.now(UTC)
         with translated_errors():
-            # the date is looked at here: with a second condition the built-in server scans the collection
-            found = self._database[collection].find_one({"_id": document_id})
-        return found if found is not None and found["expiresAt"] > datetime.now(UTC) else None
+            for found in self._database[collection].find(query, projection):
+                if found["expiresAt"] > now:
+                    yield found
 
 
 @contextmanager

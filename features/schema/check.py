@@ -84,6 +84,13 @@ REFERENCES = (
 )
 
 
+MAY_BE_GONE = {
+    names.RECOMMENDATIONS: "nothing; lists of old releases are removed by design",
+    names.TRACKS: "nothing, `tracks` is a cache; import those that are missing to know more of them",
+}
+"""References that may point nowhere, and what to do about it."""
+
+
 def check(database: Database[Document], progress: Progress = silent) -> Iterator[Finding]:
     """Everything that can be wrong, a finding a thing looked at, those that are well included.
 
@@ -279,8 +286,8 @@ def _dangling(
     found = _reader(database, reference.collection).find(query, {"_id": 1}, limit=SHOWN)
     ids = _shown(document["_id"] for document in found)
     told = f"refer to {distinct:,} ids that are not there"
-    if reference.target == names.RECOMMENDATIONS:
-        why = "nothing; lists of old releases are removed by design"
+    if reference.target in MAY_BE_GONE:
+        why = MAY_BE_GONE[reference.target]
         return Finding("references", str(reference), "note", documents, ids, told, why)
     do = f"import the {reference.target} that are missing, or remove these documents"
     return Finding("references", str(reference), "wrong", documents, ids, told, do)

@@ -459,6 +459,7 @@ RECOMMENDATIONS = Collection(
         index("sessionId"),
         index("strategy", "-createdAt"),
         index("strategy", "-createdAt", "-performance.confidence"),
+        index("release"),
         index("expiresAt", ttl_seconds=0),
     ),
 )

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bson import ObjectId
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from features.database import Document, translated_errors
 from features.schema import names
@@ -24,6 +25,7 @@ Kind = Literal["find", "aggregate", "count", "update", "delete"]
 IN_LIST = 500
 """The longest `$in` list, on the built-in server as on a replica set."""
 COLLSCAN = "COLLSCAN"
+BAD_VALUE = 2
 BY_ID = frozenset({"IDHACK", "CLUSTERED_IXSCAN", "EXPRESS_CLUSTERED_IXSCAN"})
 """How a server calls a way by `_id` that it names no index for."""
 NO_PLAN = frozenset({"command", "parsedQuery", "rejectedPlans", "serverInfo", "serverParameters"})
@@ -79,7 +81,12 @@ def explain(database: Database[Document], query: Query) -> str:
         DatabaseError: the database can't be asked.
     """
     with translated_errors():
-        return index_of(database.command({"explain": _command(query), "verbosity": "queryPlanner"}))
+        try:
+            return index_of(database.command({"explain": _command(query), "verbosity": "queryPlanner"}))
+        except OperationFailure as error:
+            if not query.hint or error.code != BAD_VALUE:
+                raise
+            return COLLSCAN  # MongoDB refuses a hint at an index that is not there
 
 
 def index_of(answer: Mapping[str, Any]) -> str:

@@ -31,7 +31,6 @@ TRACKS = ["track-01", "track-02"]
 
 INPUTS = "a snapshot reads its inputs whole"
 EVERY_ONE = "every document is looked at"
-WHOLE_FOR_NOW = "the built-in server reads the collection: the index lacks a field of the filter"
 
 
 def update(name: str, collection: str, query: dict[str, Any], *guards: str, **more: Any) -> Query:
@@ -69,11 +68,9 @@ RELEASES = (
     find(
         "all releases",
         names.RELEASES,
-        {"state": {"$exists": True}},
+        {"state": {"$in": list(names.RELEASE_STATES)}},
         sort=(("builtAt", -1),),
-        whole=WHOLE_FOR_NOW,
     ),
-    find("a release", names.RELEASES, {"_id": RELEASE, "state": {"$exists": True}}, whole=WHOLE_FOR_NOW),
     update("the pointer's token", names.RELEASES, {"_id": "live"}),
     update("the lease, taken", names.RELEASES, {"_id": "lease", "token": 1, "owner": None}, "token", "owner"),
     update("the lease, renewed or left", names.RELEASES, {"_id": "lease", "token": 1}, "token"),
@@ -83,19 +80,19 @@ RELEASES = (
     ),
 )
 
-OF_RELEASE = {"strategy": {"$in": list(names.STRATEGIES)}, "createdAt": DATE, "release": RELEASE}
+LISTS = {"release": RELEASE}
 FEATURES = {"featureType": "user_profile", "features.version": RELEASE}
-UNEXPIRED = {"expiresAt": {"$gt": DATE}}
+UNEXPIRED = {"$match": {"expiresAt": {"$gt": DATE}}}
 
 OUTPUTS = (
     find("features of a release", names.FEATURE_STORE, FEATURES),
     update("features that expire", names.FEATURE_STORE, FEATURES),
     Query("features withdrawn", names.FEATURE_STORE, "delete", FEATURES),
-    Query("features counted", names.FEATURE_STORE, "count", {**FEATURES, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
-    find("lists of a release", names.RECOMMENDATIONS, OF_RELEASE, whole=WHOLE_FOR_NOW),
-    update("lists that expire", names.RECOMMENDATIONS, OF_RELEASE, whole=WHOLE_FOR_NOW),
-    Query("lists withdrawn", names.RECOMMENDATIONS, "delete", OF_RELEASE, whole=WHOLE_FOR_NOW),
-    Query("lists counted", names.RECOMMENDATIONS, "count", {**OF_RELEASE, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
+    aggregate("features counted", names.FEATURE_STORE, {"$match": FEATURES}, UNEXPIRED, {"$count": "documents"}),
+    find("lists of a release", names.RECOMMENDATIONS, LISTS),
+    update("lists that expire", names.RECOMMENDATIONS, LISTS),
+    Query("lists withdrawn", names.RECOMMENDATIONS, "delete", LISTS),
+    aggregate("lists counted", names.RECOMMENDATIONS, {"$match": LISTS}, UNEXPIRED, {"$count": "documents"}),
     update("a cached list", names.RECOMMENDATIONS_CACHE, {"_id": DOCUMENT}),
     find("cached lists of a release", names.RECOMMENDATIONS_CACHE, {"_id": {"$in": [DOCUMENT]}}),
     Query("cached lists withdrawn", names.RECOMMENDATIONS_CACHE, "delete", {"_id": {"$in": [DOCUMENT]}}),
@@ -104,8 +101,6 @@ OUTPUTS = (
 READERS = (
     find("one feature", names.FEATURE_STORE, {"_id": DOCUMENT}),
     find("one list", names.RECOMMENDATIONS, {"_id": DOCUMENT}),
-    find("all features", names.FEATURE_STORE, {**FEATURES, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
-    find("all lists", names.RECOMMENDATIONS, {**OF_RELEASE, **UNEXPIRED}, whole=WHOLE_FOR_NOW),
 )
 
 SETTINGS = (
@@ -178,6 +173,59 @@ CHECK = (
     find("lists that are referred to", names.RECOMMENDATIONS, {"_id": {"$in": [DOCUMENT]}}),
 )
 
+UNKNOWN = "all plays of which something is not known are looked at"
+MIGRATIONS = (
+    find("plays of unknown completion", names.LISTENING_HISTORY, {"completionRate": None}, whole=UNKNOWN),
+    find("plays without audio", names.LISTENING_HISTORY, {"audioFeatures": {"$in": [None, {}]}}, whole=UNKNOWN),
+    find("tracks of plays", names.TRACKS, {"spotifyId": {"$in": TRACKS}}, sort=(("_id", 1),)),
+    *(
+        update(f"{collection} mended", collection, {"_id": {"$in": [DOCUMENT]}})
+        for collection in (names.LISTENING_HISTORY, names.EVENTS, names.USERS)
+    ),
+)
+
+MONITORING = tuple(
+    find(
+        f"the newest by {field}",
+        names.LISTENING_HISTORY,
+        {field: {"$gt": DATE, "$lte": DATE}},
+        sort=((field, -1),),
+        limit=1,
+    )
+    for field in ("playedAt", "importedAt")
+)
+
+OWNED = [found.name for found in COLLECTIONS if found.name not in {names.TRACKS, names.RELEASES}]
+ERASURE = (
+    *(Query(f"{name} of a person counted", name, "count", {"userId": USER}) for name in OWNED),
+    *(
+        find(f"{name} of a person", name, {"userId": USER})
+        for name in OWNED
+        if name != names.USER_SETTINGS  # a query of the settings'
+    ),
+    *(Query(f"{name} of a person erased", name, "delete", {"userId": USER}) for name in OWNED),
+    aggregate(
+        "a person's features in a release",
+        names.FEATURE_STORE,
+        {"$match": {"userId": USER}},
+        {"$match": {"features.version": RELEASE}},
+    ),
+    aggregate(
+        "a person's lists in a release",
+        names.RECOMMENDATIONS,
+        {"$match": {"userId": USER}},
+        {"$match": {"release": RELEASE}},
+    ),
+    aggregate(
+        "others' lists of neighbours",
+        names.FEATURE_STORE,
+        {"$match": {"featureType": "similarity", "features.version": RELEASE}},
+        {"$match": {"features.neighbors.userId": USER}},
+    ),
+    update("a list of neighbours", names.FEATURE_STORE, {"_id": DOCUMENT}),
+    Query("a tombstone set by mistake", names.RELEASES, "delete", {"_id": "erased:0"}),
+)
+
 QUERIES: tuple[Query, ...] = (
     *IMPORTING,
     *SNAPSHOT,
@@ -188,4 +236,7 @@ QUERIES: tuple[Query, ...] = (
     *DATA_MODEL,
     *REPEATED,
     *CHECK,
+    *MIGRATIONS,
+    *MONITORING,
+    *ERASURE,
 )
