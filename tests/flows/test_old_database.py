@@ -1,6 +1,6 @@
 """A database that has lived for years, a twentieth of it broken, through plan, apply, check, migrate and nightly.
 
-`LEGACY_DOCUMENTS=100000` makes it as large as in the acceptance of the contract; the default is a fifth of that.
+`LEGACY_DOCUMENTS=100000` makes it as large as in the acceptance of the contract; the default is a tenth of that.
 """
 
 import base64
@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1_500),
 ]
-DOCUMENTS = int(os.environ.get("LEGACY_DOCUMENTS", "20000"))
+DOCUMENTS = int(os.environ.get("LEGACY_DOCUMENTS", "10000"))
 CAREFUL: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )
