@@ -38,8 +38,10 @@ def translated_storage_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, like: Path | None = None) -> Iterator[Path]:
     """A scratch path beside `path`, renamed onto it when the block ends well and removed when it doesn't.
+
+    With `like` it gets the permissions of that file.
 
     Raises:
         StorageError: the folder can't be written or is full; nothing half-written is left.
@@ -49,6 +51,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield scratch
+            if like is not None:
+                shutil.copymode(like, scratch)
             _sync(scratch)
             scratch.replace(path)
             _sync(path.parent)

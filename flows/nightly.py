@@ -124,12 +124,12 @@ def publish(release: str, token: int) -> None:
 
 
 @_stage("mirror")
-def mirror(release: str) -> int:
+def mirror(release: str, token: int) -> int:
     """The live lists into the cache of the older clients; returns how many."""
     settings = get_settings()
     manifest = read_manifest(settings.echotune_home, release)
     with open_database(settings) as database:
-        return mirror_cache(database, settings.echotune_home, manifest, reporter.progress)
+        return mirror_cache(database, settings.echotune_home, manifest, token, reporter.progress)
 
 
 def _run_name() -> str:
@@ -173,7 +173,7 @@ def nightly(
                 manifest = read_manifest_or_none(settings.echotune_home, pointer.release)
                 counts = manifest.counts if manifest else {}
                 if mirror_lists and manifest:
-                    mirror(manifest.id)
+                    mirror(manifest.id, token)
                 return Result(release=pointer.release, published=False, counts=counts)
             release = build(moment, parameters)
             manifest = read_manifest(settings.echotune_home, release)
@@ -181,7 +181,7 @@ def nightly(
             pass_gate(manifest, database, token, gate=gate)
             publish(release, token)
             if mirror_lists:
-                mirror(release)
+                mirror(release, token)
     log.info("release %s live", release)
     return Result(release=release, published=True, counts=manifest.counts)
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pymongo.database import Database
 
 from features.database import Document, translated_errors
-from features.erasure.files import erase_from_files
+from features.erasure.files import erase_from_files, is_in_files
 from features.erasure.records import (
     UserId,
     candidates,
@@ -18,13 +18,14 @@ from features.erasure.records import (
     delete_account,
     delete_records,
     find_person,
+    sweep,
 )
 from features.erasure.tombstones import Tombstones, hash_of, tombstone_id, write_tombstone
 from features.errors import BusyError, InputError, NotFoundError
 from features.keys import HASH_KEY, read_key
 from features.progress import Progress, silent
 from features.release.ledger import hold_lease, releases
-from features.schema.ids import encode_id
+from features.schema.ids import encode_id, id_fault
 from features.schema.names import USERS
 from features.storage import write_json
 
@@ -46,6 +47,8 @@ def resolve_user(database: Database[Document], text: str, erased: Tombstones) ->
     Raises:
         InputError: two users' ids read the same, one a string and one an ObjectId.
     """
+    if fault := id_fault(text):
+        raise InputError(f"the user's id {fault}")
     meant = candidates(text)
     known = [u for u in meant if erased.cover(encode_id(u)) or any(count_records(database, u).values())]
     if len(known) > 1:
@@ -91,20 +94,26 @@ def erase(
     tombstone = tombstone_id(key, person.text)
     with translated_errors():
         was_there = releases(database).find_one({"_id": tombstone}) is not None
+    known = was_there or any(count_records(database, user).values())
+    if not known and not is_in_files(home, database.name, person.text):
+        # a slip of the keyboard leaves no trace, nor does it take rows that hold that word
+        raise NotFoundError("nothing is known of that user; check the id, and its type: str:ID or oid:ID")
     write_tombstone(database, key, person.text, now)
+
+    def note(counts: dict[str, int]) -> None:
+        added = {f"counts.{name}": count for name, count in counts.items() if count}
+        if added:
+            with translated_errors():
+                releases(database).update_one({"_id": tombstone}, {"$inc": added})
+
     with ExitStack() as stack:
         token = _wait_for_lease(stack, database, wait_s, progress)
         counts, ids = delete_records(database, user, token, hash_of(key, person.text))
-        counts |= erase_from_files(home, database.name, person, ids)
-        counts[USERS] = delete_account(database, user)
-    if not was_there and not any(counts.values()):
-        with translated_errors():
-            releases(database).delete_one({"_id": tombstone})  # a slip of the keyboard leaves no trace
-        raise NotFoundError("nothing is known of that user; check the id, and its type: str:ID or oid:ID")
+        note(counts)
+        note(erase_from_files(home, database.name, person, ids))
+        note({USERS: delete_account(database, user)})
+        sweep(database, user)
     with translated_errors():
-        added = {f"counts.{name}": count for name, count in counts.items() if count}
-        if added:
-            releases(database).update_one({"_id": tombstone}, {"$inc": added})
         document = releases(database).find_one({"_id": tombstone}) or {}
     receipt = Receipt(hash_of(key, person.text), document["erasedAt"].isoformat(), document["counts"])
     write_json(home / "erasures" / f"{receipt.user}.json", asdict(receipt))

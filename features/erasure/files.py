@@ -2,6 +2,7 @@
 
 import json
 import operator
+import os
 import re
 import shutil
 from collections import Counter
@@ -19,6 +20,7 @@ from features.erasure.tombstones import Tombstones
 from features.errors import StorageError
 from features.release.manifest import Manifest, from_json, read_manifest, release_folder
 from features.snapshot.digest import RowDigest
+from features.snapshot.fields import SOURCES
 from features.snapshot.take import NOT_IN_DIGEST, Snapshot, open_snapshot, remove_strays, write_manifest
 from features.storage import translated_storage_errors, whole_file, write_json
 
@@ -26,7 +28,7 @@ Keep = Callable[[pa.Table], pa.Table]
 """What is left of some rows; the same object where that is everything."""
 OF_USERS = ("user_profile", "similarity", "recommendations")
 """A release's files with a row a user, or several."""
-WORD = r"(?<![\w.@:-]){}(?![\w@-])"
+WORD = r"(?<![\w@-]){}(?![\w@-])"
 
 
 def erase_from_files(
@@ -46,12 +48,26 @@ def erase_from_files(
     Raises:
         StorageError: a file can't be read or written; run again when that is mended.
     """
-    gone = pa.array(sorted(text for ids in document_ids.values() for text in ids), pa.string())
     return {
         "release rows": sum(_erase_from_release(folder, person.text) for folder in _releases(home)),
-        "snapshot rows": _erase_from_snapshot(home, database_name, person, gone),
+        "snapshot rows": _erase_from_snapshot(home, database_name, person, document_ids),
         "set-aside rows": sum(_erase_from_rejected(path, person) for path in _rejected(home)),
     }
+
+
+def is_in_files(home: Path, database_name: str, user: str) -> bool:
+    """Whether a release or the snapshot on disk has a row of a user."""
+    folders = [*(home / "releases").glob("*/"), *(home / "snapshot" / database_name).glob("*/")]
+    files = [path for folder in folders for path in folder.glob("*.parquet")]
+    return any(_has_user(path, user) for path in files)
+
+
+def _has_user(path: Path, user: str) -> bool:
+    with pq.ParquetFile(path) as file:
+        if "user_id" not in file.schema_arrow.names:
+            return False
+        batches = file.iter_batches(columns=["user_id"])
+        return any(pc.any(pc.equal(batch["user_id"], user)).as_py() for batch in batches)
 
 
 def leave_out_erased(home: Path, release: str, erased: Tombstones) -> Manifest:
@@ -77,31 +93,51 @@ def _releases(home: Path) -> Iterator[Path]:
             with translated_storage_errors(folder):
                 shutil.rmtree(folder)
         else:
+            for scratch in folder.glob(".*"):
+                scratch.unlink(missing_ok=True)
             yield folder
 
 
 def _rejected(home: Path) -> Iterator[Path]:
     """Set-aside files, those that killed imports left half-written removed."""
-    for path in sorted((home / "rejected").glob("*")) + sorted((home / "rejected").glob(".*")):
+    for path in sorted((home / "rejected").glob("*")):
         if path.name.startswith("."):
-            with translated_storage_errors(path):
-                path.unlink()
+            if not _at_work(path):
+                with translated_storage_errors(path):
+                    path.unlink(missing_ok=True)
         elif path.suffix == ".parquet":
             yield path
 
 
+def _at_work(scratch: Path) -> bool:
+    """Whether the import that writes a scratch file, whose process is in its name, is alive."""
+    try:
+        os.kill(int(scratch.suffix.removeprefix(".")), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _erase_from_release(folder: Path, user: str) -> int:
-    removed = {name: _rewrite(folder / f"{name}.parquet", _without_user(user), "user_id") for name in OF_USERS}
-    lists = _rewrite(folder / "similarity.parquet", _without_neighbor(user), "neighbors")
+    # own rows last: by them an interrupted run finds what is left to do
+    changed = _rewrite(folder / "similarity.parquet", _without_neighbor(user), "neighbors")
+    changed += sum(_rewrite(folder / f"{name}.parquet", _without_user(user), "user_id") for name in OF_USERS)
     path = folder / "manifest.json"
-    if any(removed.values()):
+    if path.exists():
         manifest = from_json(json.loads(path.read_text(encoding="utf-8")))
-        counts = {name: count - removed.get(name, 0) for name, count in manifest.counts.items()}
-        write_json(path, replace(manifest, counts=counts).to_json())
-    return sum(removed.values()) + lists
+        counts = manifest.counts | {name: _rows(folder / f"{name}.parquet") for name in OF_USERS}
+        if counts != manifest.counts:
+            write_json(path, replace(manifest, counts=counts).to_json())
+    return changed
 
 
-def _erase_from_snapshot(home: Path, database_name: str, person: Person, gone: pa.Array) -> int:
+def _rows(path: Path) -> int:
+    return int(pq.ParquetFile(path).metadata.num_rows) if path.exists() else 0
+
+
+def _erase_from_snapshot(home: Path, database_name: str, person: Person, document_ids: Mapping[str, set[str]]) -> int:
     folder = home / "snapshot" / database_name
     if not (folder / "manifest.json").exists():
         with translated_storage_errors(folder):
@@ -110,19 +146,26 @@ def _erase_from_snapshot(home: Path, database_name: str, person: Person, gone: p
     snapshot = open_snapshot(home, database_name)
     changed = 0
     tables = dict(snapshot.tables)
-    for name, table in snapshot.tables.items():
-        removed = sum(_rewrite(folder / part, _without_user(person.text), "user_id") for part in table.parts)
+    for source in SOURCES:
+        name, table = source.table, snapshot.tables[source.table]
+        gone = pa.array(sorted(document_ids.get(source.collection, ())), pa.string())
         set_aside = folder / snapshot.set_aside_name(name)
-        aside = _rewrite(set_aside, _without_documents(gone), "document_id")
-        if removed:
-            tables[name] = replace(tables[name], used=table.used - removed, digest=_digest(snapshot, name))
-        if aside:
-            reasons = Counter(pq.read_table(set_aside)["reason"].to_pylist())
-            tables[name] = replace(tables[name], set_aside=table.set_aside - aside, reasons=dict(reasons.most_common()))
-        tables[name] = replace(tables[name], read=table.read - removed - aside)
-        changed += removed + aside
+        changed += sum(_rewrite(folder / part, _without_user(person.text), "user_id") for part in table.parts)
+        changed += _rewrite(set_aside, _without_documents(gone), "document_id")
+        # by what the files hold, so that a run cut short before this line is made good
+        used, aside = sum(_rows(folder / part) for part in table.parts), _rows(set_aside)
+        if (used, aside) != (table.used, table.set_aside):
+            reasons = Counter(pq.read_table(set_aside)["reason"].to_pylist()) if aside else Counter[str]()
+            tables[name] = replace(
+                table,
+                read=used + aside,
+                used=used,
+                set_aside=aside,
+                reasons=dict(reasons.most_common()),
+                digest=_digest(snapshot, name) if used != table.used else table.digest,
+            )
     left = replace(snapshot, tables=tables)
-    if changed:
+    if left != snapshot:
         write_manifest(left)
     remove_strays(left)  # what killed runs wrote may name the person too
     return changed
@@ -157,13 +200,15 @@ def names(row: str, named: frozenset[str]) -> bool:
     >>> names('{"user_id": "anna"}', frozenset({"ann"})), names('"joanne;t1"', frozenset({"ann"}))
     (False, False)
     """
-    pattern = re.compile("|".join(WORD.format(re.escape(name)) for name in named))
+    pattern = re.compile("|".join(WORD.format(re.escape(name)) for name in named), re.IGNORECASE)
     return any(pattern.search(text) for text in _texts(json.loads(row)))
 
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for entry in value.values():
+            if isinstance(entry, dict):
+                yield from entry  # a key may be an id; those of the row itself are columns
             yield from _texts(entry)
     elif isinstance(value, list):
         for entry in value:
@@ -194,7 +239,7 @@ def _rewrite(path: Path, keep: Keep, column: str) -> int:
             changed = sum(_changed(rows, keep(rows)) for rows in (source.read_row_group(n, [column]) for n in groups))
             if changed:
                 with (
-                    whole_file(path) as scratch,
+                    whole_file(path, like=path) as scratch,
                     pq.ParquetWriter(scratch, source.schema_arrow, compression="zstd") as to,
                 ):
                     for number in groups:

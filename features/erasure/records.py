@@ -118,10 +118,20 @@ def delete_account(database: Database[Document], user: UserId) -> int:
         return database[USERS].delete_many({"userId": user}).deleted_count
 
 
+def sweep(database: Database[Document], user: UserId) -> None:
+    """Deletes what an import or the app wrote of a user while the erasure was at work."""
+    with translated_errors():
+        for name in OWNED:
+            database[name].delete_many({"userId": user})
+
+
 def _set_ledger_right(database: Database[Document], release: str, user: UserId, token: int, marker: str) -> None:
     with translated_errors():
         document = database[RELEASES].find_one({"_id": release}) or {}
     if marker in document.get("erased", {}) or not document.get("ledger"):
+        return
+    if document["state"] == "uploading":  # by a run that is gone; the next sends each chunk again
+        update(database, release, token, {"$set": {"ledger": {}}})
         return
     digests: dict[str, int] = {}
     counts: dict[str, int] = {}

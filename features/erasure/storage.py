@@ -14,7 +14,7 @@ from pymongo.database import Database
 
 from features.database import split_documents, translated_errors
 from features.embedded import embedded_server, storage_alone, swap_storage
-from features.errors import DatabaseError
+from features.errors import DatabaseError, StorageError
 from features.progress import Progress, silent
 from features.storage import translated_storage_errors
 
@@ -36,6 +36,8 @@ def rewrite_storage(home: Path, progress: Progress = silent) -> bool:
     with storage_alone(home) as storage:
         if storage is None:
             return False
+        if storage.is_symlink():
+            raise StorageError(f"{storage} is a link; let ECHOTUNE_HOME be where it leads, then erase again")
         scratch = home / "db.rewrite"
         with translated_storage_errors(scratch):
             shutil.rmtree(scratch, ignore_errors=True)
@@ -49,6 +51,7 @@ def rewrite_storage(home: Path, progress: Progress = silent) -> bool:
                 MongoClient[dict[str, Any]](old_uri) as old,
                 MongoClient[dict[str, Any]](new_uri) as new,
             ):
+                _refuse_what_is_not_copied(old)
                 for name in old.list_database_names():
                     if name not in OWN:
                         _copy_database(old[name], new[name], progress)
@@ -56,6 +59,20 @@ def rewrite_storage(home: Path, progress: Progress = silent) -> bool:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return True
+
+
+def _refuse_what_is_not_copied(old: MongoClient[dict[str, Any]]) -> None:
+    for name in old.list_database_names():
+        views = any(info["type"] == "view" for info in old[name].list_collections())
+        if (
+            views
+            or old[name].command("usersInfo")["users"]
+            or (name in OWN and [c for c in old[name].list_collection_names() if not c.startswith("system.")])
+        ):
+            raise DatabaseError(
+                f"the built-in database holds accounts, views or collections in {name} that are not copied; its "
+                "files are left as they are, and keep deleted records for a while"
+            )
 
 
 def _copy_database(old: Database[dict[str, Any]], new: Database[dict[str, Any]], progress: Progress) -> None:

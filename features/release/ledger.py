@@ -179,6 +179,18 @@ def update(database: Database[Document], release: str, token: int, change: Mappi
         raise BusyError(f"a newer run has taken over release {release}; this one ends here")
 
 
+def check_lease(database: Database[Document], token: int) -> None:
+    """Makes sure that no newer run has taken the lease, before something is written that its token can't guard.
+
+    Raises:
+        BusyError: one has: this one slept through the end of its lease.
+    """
+    with translated_errors():
+        lease = releases(database).find_one({"_id": LEASE})
+    if lease is not None and lease["token"] > token:
+        raise BusyError("a newer run holds the lease; this one ends here")
+
+
 def move_pointer(
     database: Database[Document],
     to: str,

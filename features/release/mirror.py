@@ -15,6 +15,7 @@ from pymongo.database import Database
 from features.database import Document, translated_errors
 from features.progress import Progress, silent
 from features.release.documents import ReleaseDocuments
+from features.release.ledger import check_lease
 from features.release.manifest import Manifest, release_folder
 from features.schema.ids import content_object_id, encode_id
 from features.schema.names import RECOMMENDATIONS_CACHE
@@ -69,12 +70,15 @@ def cache_document(recommendation: Mapping[str, Any], albums: Mapping[str, str |
     }
 
 
-def mirror_cache(database: Database[Document], home: Path, manifest: Manifest, progress: Progress = silent) -> int:
+def mirror_cache(
+    database: Database[Document], home: Path, manifest: Manifest, token: int, progress: Progress = silent
+) -> int:
     """Writes a release's lists into the cache, over those of the release before; returns how many.
 
     How often a client has read an entry is kept. A second run writes the same.
 
     Raises:
+        BusyError: a newer run has taken the lease, whose `token` this is.
         DatabaseError: the database refuses or is lost; run again to finish.
     """
     folder = release_folder(home, manifest.id)
@@ -87,6 +91,7 @@ def mirror_cache(database: Database[Document], home: Path, manifest: Manifest, p
         # decoded whole: a document inside one of raw BSON is raw too, and can't be looked into by the codec
         lists = [bson.decode(raw.raw, TZ_AWARE) for raw in documents.chunk("recommendations", number)]
         updates = [_upsert(cache_document(document, albums)) for document in lists]
+        check_lease(database, token)
         if updates:
             with translated_errors():
                 database[RECOMMENDATIONS_CACHE].bulk_write(updates, ordered=False)

@@ -17,6 +17,7 @@ from features.release.ledger import (
     LIVE,
     Pointer,
     all_releases,
+    check_lease,
     find_release,
     move_pointer,
     read_pointer,
@@ -64,6 +65,7 @@ def upload(
             noted = ledger.get(output, {}).get(str(number))
             if noted is None:
                 chunk = documents.chunk(output, number)
+                check_lease(database, token)
                 _insert(database, collection, chunk)
                 noted = f"{_digest(bytes(document.raw) for document in chunk):016x}"
                 update(database, manifest.id, token, {"$set": {f"ledger.{output}.{number}": noted}})

@@ -1,6 +1,7 @@
 """Tables of plays, feedback, tracks or users into MongoDB; what can't be used is set aside, with why."""
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,11 +101,11 @@ def import_rows(
     hash_key: SecretStr | None = None,
 ) -> ImportTotals:
     """Imports an open table whose columns are matched; see `import_table`."""
-    erased = read_tombstones(database, hash_key)
     read = imported = already_there = updated = 0
     seen = SeenIds()
     with rejected_rows(home, kind, path) as rejected, _collector_paused():
         for chunk in _readable(table, path):
+            erased = read_tombstones(database, hash_key)  # each time: somebody may be erased meanwhile
             parsed, faults = parse_chunk(kind, chunk, theirs, now)
             _set_erased_aside(erased, parsed, faults)
             good = np.flatnonzero(~faults.bad)
@@ -117,7 +118,7 @@ def import_rows(
             outcome = write_documents(database, TARGETS[kind], documents, utc_ms(now))
             for position, reason in outcome.refused:
                 faults.reasons[good[position]] = reason
-            _set_aside(rejected, chunk, faults.reasons)
+            _set_aside(rejected, chunk, faults.reasons, erased)
             read += len(chunk.lines) + len(chunk.malformed)
             imported += outcome.imported
             already_there += outcome.already_there
@@ -153,11 +154,18 @@ def _set_erased_aside(erased: Tombstones, parsed: Parsed, faults: Faults) -> Non
         faults.reasons[theirs] = ERASED
 
 
-def _set_aside(rejected: RejectedRows, chunk: Chunk, reasons: NDArray[np.object_]) -> None:
+def _unless_erased(row: Malformed, erased: Tombstones) -> Malformed:
+    """A row that could not be taken apart, or nothing of it where a word of it is an erased person's id."""
+    if any(erased.cover(word) for word in set(re.split(r"[^\w:.@-]+", row.row)) if erased.hashes):
+        return Malformed(row.line, ERASED, NOTHING)
+    return row
+
+
+def _set_aside(rejected: RejectedRows, chunk: Chunk, reasons: NDArray[np.object_], erased: Tombstones) -> None:
     rows = np.flatnonzero(reasons != None)  # noqa: E711  elementwise
     rejected.add(
         [
-            *chunk.malformed,
+            *(_unless_erased(row, erased) for row in chunk.malformed),
             *(
                 Malformed(
                     int(chunk.lines[i]), reasons[i], NOTHING if reasons[i] == ERASED else to_json(chunk.row(int(i)))

@@ -37,7 +37,9 @@ def erase(
     if not yes:
         if not sys.stdin.isatty():
             raise InputError("erasing can't be undone: pass --yes where nobody can be asked")
-        typer.confirm("This can't be undone. Erase this person?", abort=True)
+        if not typer.confirm("This can't be undone. Erase this person?"):
+            say("nothing was erased")
+            raise typer.Exit(1)
     home = settings.echotune_home
     with progress_bars() as progress:
         with open_database(settings) as database:
@@ -46,13 +48,13 @@ def erase(
             receipt = erase_person(
                 database, home, settings.echotune_hash_key, found, now, wait_s=wait, progress=progress
             )
-        rewritten = not settings.uses_embedded_database or rewrite_storage(home, progress)
+        rewritten = rewrite_storage(home, progress) if settings.uses_embedded_database else None
     if as_json:
         show_json({**receipt.__dict__, "rewritten": rewritten})
         return
     show_table([{"what": name, "erased": count} for name, count in receipt.counts.items()], title="Erased")
     say(f"receipt: {home / 'erasures' / receipt.user}.json")
-    if not rewritten:
+    if rewritten is False:
         say(
             "the built-in database is in use and its files keep deleted records until they are overwritten; when "
             "nobody uses it (`echotune db stop`), erase again to have them written anew"

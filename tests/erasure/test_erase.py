@@ -1,25 +1,26 @@
 """After an erasure nothing is left of a person but a keyed hash, everybody else's data is whole, and nobody returns."""
 
 import json
+import os
 import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from bson import ObjectId
-from conftest import ANN, KEY, NOW, Lived, add_person, publish
 from documents import BOUND, SMALL, fill_small_world, play
+from persons import ANN, KEY, NOW, Lived, add_person, publish
 from pydantic import SecretStr
 from pymongo.database import Database
 
 from features.erasure import erase as module
-from features.erasure import records
+from features.erasure import files, records
 from features.erasure.erase import erase, resolve_user
 from features.erasure.files import leave_out_erased, names
 from features.erasure.records import OWNED, count_records
 from features.erasure.tombstones import ERASED, Tombstones, hash_of, read_tombstones
 from features.erasure.traces import find_traces
-from features.errors import BusyError, InputError, NotFoundError
+from features.errors import BusyError, InputError, NotFoundError, StorageError
 from features.keys import read_key
 from features.release.build import build_release
 from features.release.ledger import hold_lease, read_pointer
@@ -29,6 +30,7 @@ from features.release.store import FeatureStore
 from features.schema import plan
 from features.schema.ids import encode_id
 from features.snapshot.take import open_snapshot, take_snapshot
+from features.sources import tables
 from features.sources.importer import import_table
 
 KEY_BYTES = read_key(KEY, "ECHOTUNE_HASH_KEY")
@@ -241,6 +243,36 @@ def test_importers_set_the_person_aside_and_keep_nothing_of_the_row(lived, tmp_p
     assert {row["row"] for row in pq.read_table(totals.rejected_path).to_pylist()} == {"null"}
 
 
+def test_who_is_erased_while_an_import_is_at_work_is_set_aside_from_its_next_chunk_on(lived, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 2)
+    path = tmp_path / "plays.csv"
+    user = encode_id(lived.person)
+    rows = [f"{user},track-0{n},2026-02-0{n}T10:00" for n in range(1, 9)]
+    path.write_text("user_id,track_id,played_at\n" + "\n".join(rows) + "\n")
+    chunks: list[int] = []
+
+    def progress(_what: str, done: int, _total: int | None) -> None:
+        chunks.append(done)
+        if len(chunks) == 2:
+            erased(lived)
+
+    totals = import_table(lived.db, "plays", path, home=lived.home, now=NOW, hash_key=KEY, progress=progress)
+    assert (totals.imported, totals.reasons) == (4, {ERASED: 4})
+    assert find_traces(lived.db, lived.home, lived.person) == []
+
+
+def test_an_upload_cut_short_is_finished_without_the_person(lived):
+    manifest = lived.releases[1]
+    ledger = lived.db.releases.find_one({"_id": manifest.id})["ledger"]
+    del ledger["recommendations"]
+    lived.db.releases.update_one({"_id": manifest.id}, {"$set": {"state": "uploading", "ledger": ledger}})
+    erased(lived)
+    left = read_manifest(lived.home, manifest.id)
+    with hold_lease(lived.db) as token:
+        verify(lived.db, left, upload(lived.db, lived.home, left, token))
+    assert find_traces(lived.db, lived.home, lived.person) == []
+
+
 def test_without_the_right_key_nobody_is_let_in_unrecognised(lived, tmp_path):
     erased(lived)
     other = SecretStr("MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA=")
@@ -310,6 +342,55 @@ def test_a_slip_of_the_keyboard_is_told_and_leaves_no_tombstone(lived):
     assert read_tombstones(lived.db, KEY) == Tombstones()
 
 
+@pytest.mark.parametrize("word", ["track-01", "meh", ""])
+def test_a_word_that_is_nobodys_id_takes_no_row_along(lived, word):
+    before = files_under(lived.home / "rejected")
+    with pytest.raises((NotFoundError, InputError)):
+        erase(lived.db, lived.home, KEY, resolve_user(lived.db, word, Tombstones()), NOW)
+    assert files_under(lived.home / "rejected") == before
+
+
+def test_what_killed_runs_left_goes_and_what_a_living_import_writes_stays(lived):
+    rejected, release = lived.home / "rejected", release_folder(lived.home, lived.releases[0].id)
+    scratch = [
+        rejected / ".plays-x.parquet.999999",
+        release / ".user_profile.parquet.abcd",
+        lived.home / "releases" / ".2026-01-01-abcdef.12345678" / "user_profile.parquet",
+    ]
+    for path in scratch:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    living = rejected / f".plays-y.parquet.{os.getpid()}"
+    living.write_bytes(b"half")
+    erased(lived)
+    assert [path for path in scratch if path.exists()] == []
+    assert living.exists()
+
+
+@pytest.mark.parametrize("writer", ["write_json", "write_manifest"])
+def test_counts_are_made_good_after_a_run_cut_short_before_it_wrote_them(lived, monkeypatch, writer):
+    def full(*_: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr(files, writer, full)
+    with pytest.raises(StorageError):
+        erased(lived)
+    monkeypatch.undo()
+    counts = erased(lived)
+    assert counts["listening_history"] == 9
+    for release in lived.releases:
+        manifest = read_manifest(lived.home, release.id)
+        assert lived.db.releases.find_one({"_id": release.id})["counts"] == manifest.counts
+    fresh = take_snapshot(lived.db, lived.home.parent / "fresh", BOUND, hash_key=KEY)
+    assert open_snapshot(lived.home, lived.db.name).digest == fresh.digest
+
+
+def test_files_keep_their_permissions(lived):
+    (path,) = (lived.home / "rejected").glob("feedback-*")
+    erased(lived)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_without_a_key_nothing_is_erased(lived):
     before = count_records(lived.db, lived.person)
     with pytest.raises(InputError, match="openssl rand"):
@@ -360,6 +441,8 @@ def add_person_without_account(database: Database, user: ObjectId) -> None:
         ('"u1@example.org"', False),
         ('{"text": "no friend of u1, nor u2"}', True),
         ('{"text": "no friend of u1x"}', False),
+        ('{"uri": "spotify:user:U1"}', True),
+        ('{"data": {"u1": 3}}', True),
         ("null", False),
         ('{"n": 7}', False),
     ],

@@ -1,18 +1,23 @@
 """The nightly flow on a real Prefect server and a real database."""
 
 import asyncio
+import base64
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import SecretStr
 from pymongo.database import Database
 
 from features.database import open_database
+from features.erasure.erase import erase
+from features.erasure.tombstones import ERASED
+from features.erasure.traces import find_traces
 from features.errors import BusyError, GateError, InputError, UnreachableError
 from features.parameters import NightlyParameters
 from features.release.ledger import hold_lease, read_pointer
 from features.release.manifest import read_manifest, releases_on_disk
 from features.schema import plan
-from features.settings import Settings
+from features.settings import Settings, get_settings
 from features.sources.sample import SampleSpec, make_sample, write_sample
 from flows import nightly as module
 from flows.nightly import nightly
@@ -140,3 +145,22 @@ def test_a_lost_connection_is_tried_again_and_nothing_else_is(
     with pytest.raises(InputError):
         nightly()
     assert len(calls) == 4
+
+
+def test_a_run_after_an_erasure_knows_the_person_no_more(sampled: Settings, db: Database, monkeypatch) -> None:
+    key = SecretStr(base64.b64encode(bytes(32)).decode())
+    monkeypatch.setenv("ECHOTUNE_HASH_KEY", key.get_secret_value())
+    get_settings.cache_clear()
+    nightly()
+    user = "listener-0003"
+    erase(db, sampled.echotune_home, key, user, datetime.now(UTC))
+    play = {"userId": user, "trackId": "t", "playedAt": datetime.now(UTC), "importedAt": datetime.now(UTC)}
+    db["listening_history"].insert_one(play)  # the app, which knows nothing of it
+    result = nightly(mirror_lists=True)
+    assert result.published
+    assert db["recommendations_cache"].count_documents({}) == result.counts["recommendations"]
+    for collection in ("feature_store", "recommendations", "recommendations_cache"):
+        assert db[collection].count_documents({"userId": user}) == 0
+    assert read_manifest(sampled.echotune_home, result.release).inputs["plays"]["reasons"] == {ERASED: 1}
+    db["listening_history"].delete_many({"userId": user})
+    assert find_traces(db, sampled.echotune_home, user) == []

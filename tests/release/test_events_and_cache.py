@@ -4,14 +4,19 @@ from collections import Counter
 
 import bson
 import pyarrow.parquet as pq
+import pytest
 from documents import days_ago
 
+from features.errors import BusyError
 from features.release import events
 from features.release.events import append_events, generation_events
 from features.release.ledger import hold_lease
 from features.release.manifest import release_folder
 from features.release.mirror import cache_document, cache_id, mirror_cache
-from features.release.publish import rollback
+from features.release.publish import rollback, upload
+
+NEWEST = 1_000
+"""A token that no other run has outdone."""
 
 
 def test_a_run_and_each_batch_of_users_have_an_event_and_twice_is_once(ready, home, manifest, monkeypatch):
@@ -44,7 +49,7 @@ def test_events_name_no_one(home, manifest):
 
 def test_the_cache_holds_the_live_lists_in_the_first_drafts_shape(ready, home, manifest, publish):
     publish(manifest)
-    written = mirror_cache(ready, home, manifest)
+    written = mirror_cache(ready, home, manifest, NEWEST)
     assert written == ready.recommendations_cache.count_documents({}) == manifest.counts["recommendations"]
     for document in ready.recommendations.find({}):
         cached = ready.recommendations_cache.find_one({"userId": document["userId"], "strategy": document["strategy"]})
@@ -64,16 +69,16 @@ def test_mirroring_again_keeps_what_clients_counted_and_a_new_release_takes_the_
     ready, home, manifest, another, publish
 ):
     publish(manifest)
-    mirror_cache(ready, home, manifest)
+    mirror_cache(ready, home, manifest, NEWEST)
     one = ready.recommendations_cache.find_one({})
     ready.recommendations_cache.update_one(
         {"_id": one["_id"]}, {"$set": {"accessed": 3, "lastAccessedAt": days_ago(1)}}
     )
     before = sorted(ready.recommendations_cache.find({}), key=repr)
-    mirror_cache(ready, home, manifest)
+    mirror_cache(ready, home, manifest, NEWEST)
     assert sorted(ready.recommendations_cache.find({}), key=repr) == before
     newer = publish(another(1))
-    mirror_cache(ready, home, newer)
+    mirror_cache(ready, home, newer, NEWEST)
     assert ready.recommendations_cache.count_documents({}) == len(before)
     assert ready.recommendations_cache.distinct("metadata.model") == [newer.id]
     assert ready.recommendations_cache.find_one({"_id": one["_id"]})["accessed"] == 3
@@ -82,7 +87,7 @@ def test_mirroring_again_keeps_what_clients_counted_and_a_new_release_takes_the_
 def test_a_rollback_takes_the_withdrawn_lists_out_of_the_cache(ready, home, manifest, another, publish):
     publish(manifest)
     newer = publish(another(1))
-    mirror_cache(ready, home, newer)
+    mirror_cache(ready, home, newer, NEWEST)
     theirs = {"userId": "guest", "strategy": "hybrid", "recommendations": []}
     dates = {"generatedAt": days_ago(1), "expiresAt": newer.built_at}
     ready.recommendations_cache.insert_one({**theirs, **dates})  # the app's own
@@ -112,3 +117,16 @@ def test_a_cached_list_has_albums_where_known_and_a_spotify_address_only_for_spo
     assert (second["spotifyUrl"], second["albumName"]) == (None, "Album")
     assert made["metadata"]["diversity"] == 0.5
     assert cache_id("ann", "hybrid") != cache_id("ann", "popular")
+
+
+def test_a_run_that_slept_through_its_lease_writes_no_more(ready, home, manifest, another, publish):
+    publish(manifest)
+    newer = another(1)
+    with hold_lease(ready) as stale:
+        pass
+    with hold_lease(ready):
+        for write in (mirror_cache, upload):
+            with pytest.raises(BusyError):
+                write(ready, home, newer, stale)
+    assert ready.recommendations_cache.count_documents({}) == 0
+    assert ready.feature_store.count_documents({"features.version": newer.id}) == 0

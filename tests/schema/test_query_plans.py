@@ -194,7 +194,7 @@ def publishing(world: World) -> None:
         with hold_lease(world.database) as token:
             upload(world.database, world.home, world.another(5), token)
         world.publish(world.another(6))
-        mirror_cache(world.database, world.home, world.another(6))
+        mirror_cache(world.database, world.home, world.another(6), 1_000)
         world.aside[names.RECOMMENDATIONS].delete_one({"release": world.another(6).id})
         world.publish(world.another(6))
         with hold_lease(world.database) as token:

@@ -483,7 +483,7 @@ def publish(database: Database, k: int) -> str:
         nightly.snapshot_inputs.fn(now)
         release = nightly.build.fn(now, parameters)
         nightly.publish.fn(release, token)
-        nightly.mirror.fn(release)
+        nightly.mirror.fn(release, token)
     return release
 
 
