@@ -3,7 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,8 @@ def add_person(database: Database, user: str | ObjectId) -> None:
     database.get_collection("listening_history").insert_one(broken, bypass_document_validation=True)
     database.user_feedback.insert_one(said(user, "track-02", "love"))
     database.chat_sessions.insert_one({"sessionId": f"chat of {name}", "userId": user, "startedAt": days_ago(1)})
-    database.events.insert_one({"type": "user.login", "userId": user, "timestamp": days_ago(1)})
+    # of now: the database removes old ones by itself
+    database.events.insert_one({"type": "user.login", "userId": user, "timestamp": datetime.now(UTC)})
 
 
 def publish(database: Database, home: Path, days: int) -> Manifest:

@@ -34,7 +34,7 @@ from features.sources.kinds import KINDS
 
 SCHEMAS = {collection.name: schema_of(collection.validator) for collection in COLLECTIONS}
 CORRUPTIONS_AT_LEAST = 60
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 HASH_KEY = "aGFzaCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyAhISE="
 DIGITS = "64b000000000000000000009"
 

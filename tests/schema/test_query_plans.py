@@ -251,7 +251,7 @@ def checking(world: World) -> None:
 
 
 def migrating(world: World) -> None:
-    world.aside[names.EVENTS].insert_one({"type": "user.login", "timestamp": BOUND, "metadata": {"ip": "192.0.2.1"}})
+    world.aside[names.EVENTS].insert_one({"type": "user.login", "timestamp": NOW, "metadata": {"ip": "192.0.2.1"}})
     world.aside[names.USERS].update_one({"userId": "ann"}, {"$set": {"spotifyTokens": {"accessToken": "plain"}}})
     bare = {"userId": "ann", "trackId": "track-02", "playedAt": BOUND, "playedPercentage": 50}
     world.aside[names.LISTENING_HISTORY].insert_one(bare)
