@@ -223,7 +223,6 @@ ERASURE = (
         {"$match": {"features.neighbors.userId": USER}},
     ),
     update("a list of neighbours", names.FEATURE_STORE, {"_id": DOCUMENT}),
-    Query("a tombstone set by mistake", names.RELEASES, "delete", {"_id": "erased:0"}),
 )
 
 QUERIES: tuple[Query, ...] = (
