@@ -153,6 +153,11 @@ def record(database: Database[Document], manifest: Manifest, token: int, state: 
         "counts": manifest.counts,
         "checks": manifest.checks,
         "timings": manifest.timings,
+        "alignedTo": manifest.aligned_to,
+        "alignment": manifest.alignment,
+        "metrics": manifest.metrics,
+        "inputs": manifest.inputs,
+        "gate": manifest.gate,
     }
     with translated_errors():
         collection = releases(database)

@@ -19,7 +19,15 @@ CODE_THAT_COUNTS = ("compute", "recommend", "snapshot", "release/build.py", "rel
 
 @dataclass(frozen=True)
 class Manifest:
-    """A release as built. What was measured (`built_at`, `timings`) does not enter the id."""
+    """A release as built. What was measured (`built_at`, `timings`) and what was judged does not enter the id.
+
+    Attributes:
+        aligned_to: the release onto whose embeddings these were rotated; part of the id. None: as they came.
+        alignment: how well: shared `tracks`, mean cosine of their vectors `before` and `after`.
+        metrics: ranking metrics on a time split of the release's own plays.
+        origin: "nightly", or "backfill" for one built for the offline store only.
+        gate: False when it was told to be published whatever its checks say.
+    """
 
     id: str
     as_of: datetime
@@ -32,6 +40,11 @@ class Manifest:
     counts: dict[str, int]
     inputs: dict[str, Any]
     checks: list[dict[str, Any]]
+    aligned_to: str | None = None
+    alignment: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    origin: str = "nightly"
+    gate: bool = True
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
