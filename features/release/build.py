@@ -157,7 +157,7 @@ def _build(
             for name, table in snapshot.tables.items()
         },
         [check.to_dict() for check in checks],
-        timings,
+        timings=timings,
     )
 
 
