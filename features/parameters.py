@@ -50,14 +50,76 @@ class RecommendationParameters(Part):
     include_heard: bool = Field(default=False, description="let already heard tracks in")
 
 
+class EvaluationParameters(Part):
+    """The time split on which a release's ranking is measured."""
+
+    holdout_days: int = Field(7, ge=1, le=365, description="last days that are held out; a week has every weekday")
+    k: int = Field(100, ge=1, le=1000, description="tracks ranked for each user")
+    users: int = Field(2000, ge=0, le=1_000_000, description="users measured at most; 0 measures none")
+    seed: int = Field(20_260_101, ge=0, lt=2**32, description="which users, where there are more")
+
+
+class GateParameters(Part):
+    """What the gate lets through. It shapes no release and is no part of its id."""
+
+    min_nights: int = Field(3, ge=1, le=7, description="recent nights to compare with; the median of fewer is chance")
+    min_rows: int = Field(1000, ge=1, description="plays or documents on either side; chance moves a rate of fewer")
+    min_entities: int = Field(200, ge=1, description="users, tracks or lists on either side; likewise")
+
+    min_volume_ratio: float = Field(
+        0.5, ge=0, le=1, description="of recent nights' rows and plays a week; holidays halve a day, not a week"
+    )
+    min_day_ratio: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="of recent nights' plays of the last day; a late import makes it small, not nothing",
+    )
+    max_set_aside: float = Field(
+        0.2, ge=0, le=1, description="share of a collection; above it a writer has changed its format"
+    )
+    max_set_aside_growth: float = Field(
+        3.0,
+        ge=1,
+        le=1000,
+        description="times recent nights' share; a history is long, so one bad night moves it little",
+    )
+    min_set_aside: float = Field(0.002, ge=0, le=1, description="share that is never held against a night")
+    max_missing_rise: float = Field(
+        0.1, ge=0, le=1, description="of what lacks a value; a field unwritten for a day is a seventh of a week"
+    )
+
+    min_count_ratio: float = Field(0.8, ge=0, le=1, description="of the live documents; people seldom leave by fifths")
+    max_count_ratio: float = Field(
+        1.9, ge=1, le=1000, description="of the live documents; ids in two forms double them"
+    )
+    min_active_coverage: float = Field(
+        0.99, ge=0, le=1, description="of this month's listeners served; who knows every track has no list"
+    )
+    max_rank_loss: float = Field(
+        0.1, ge=0, le=1, description="of the dimensions embeddings span; the audio features are an eighth"
+    )
+
+    max_psi: float = Field(
+        1.0, ge=0, le=100, description="of any dimension; one night apart, 1 is another unit or source"
+    )
+    max_drifted: float = Field(
+        0.25, ge=0, le=1, description="share of dimensions with a PSI above 0.25, usually read as much"
+    )
+    max_ndcg_drop: float = Field(0.1, ge=0, le=1, description="relative to the live release; weeks differ by less")
+    ndcg_errors: float = Field(3.0, ge=0, le=100, description="standard errors a drop must exceed too, to be no chance")
+
+
 class NightlyParameters(Part):
-    """Everything that shapes a release; part of its id."""
+    """What a nightly run can be told. All but `gate` shapes the release and is part of its id."""
 
     interactions: InteractionParameters = InteractionParameters()
     profiles: ProfileParameters = ProfileParameters()
     embeddings: EmbeddingParameters = EmbeddingParameters()
     similarity: SimilarityParameters = SimilarityParameters()
     recommendations: RecommendationParameters = RecommendationParameters()
+    evaluation: EvaluationParameters = EvaluationParameters()
+    gate: GateParameters = GateParameters()
 
 
 def with_settings(pairs: Sequence[str]) -> NightlyParameters:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from features.errors import InputError
-from features.parameters import NightlyParameters, with_settings
+from features.parameters import EvaluationParameters, GateParameters, NightlyParameters, with_settings
 
 
 def test_without_settings_there_are_the_defaults():
@@ -31,6 +31,9 @@ def test_settings_of_one_part_add_up_and_the_last_of_one_name_counts():
         ("embeddings.content_dimensions=13", 13),
         ("recommendations.include_heard=yes", True),
         ("recommendations.include_heard=false", False),
+        ("evaluation.users=0", 0),
+        ("gate.max_psi=0.5", 0.5),
+        ("gate.max_psi=2", 2.0),
     ],
 )
 def test_values_are_read_as_what_they_are(pair, value):
@@ -53,6 +56,8 @@ def test_values_are_read_as_what_they_are(pair, value):
         ("recommendations.k=1.5", "--set recommendations.k=1.5: input should be a valid integer"),
         ("recommendations.k=", "--set recommendations.k=: input should be a valid integer"),
         ("recommendations.include_heard=perhaps", "input should be a valid boolean"),
+        ("evaluation.holdout_days=0", "greater than or equal to 1"),
+        ("gate.min_volume_ratio=1.1", "less than or equal to 1"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_name(pair, message):
@@ -60,6 +65,19 @@ def test_a_value_out_of_bounds_is_refused_by_name(pair, message):
         with_settings([pair])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
+def test_what_is_not_a_finite_number_is_no_threshold(value):
+    for name, field in GateParameters.model_fields.items():
+        if field.annotation is float:
+            with pytest.raises(InputError, match=name):
+                with_settings([f"gate.{name}={value}"])
+
+
+def test_every_threshold_and_choice_of_the_evaluation_says_why():
+    for part in (GateParameters, EvaluationParameters):
+        assert [name for name, field in part.model_fields.items() if not field.description] == []
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
