@@ -12,8 +12,6 @@ from pymongo.database import Database
 from features.database import Document, translated_errors
 from features.erasure.files import erase_from_files, is_in_files
 from features.erasure.records import (
-    UserId,
-    candidates,
     count_records,
     delete_account,
     delete_records,
@@ -25,7 +23,7 @@ from features.errors import BusyError, InputError, NotFoundError
 from features.keys import HASH_KEY, read_key
 from features.progress import Progress, silent
 from features.release.ledger import hold_lease, releases
-from features.schema.ids import encode_id, id_fault
+from features.schema.ids import UserId, encode_id, id_fault, meant_ids
 from features.schema.names import USERS
 from features.storage import write_json
 
@@ -49,7 +47,7 @@ def resolve_user(database: Database[Document], text: str, erased: Tombstones) ->
     """
     if fault := id_fault(text):
         raise InputError(f"the user's id {fault}")
-    meant = candidates(text)
+    meant = meant_ids(text)
     known = [u for u in meant if erased.cover(encode_id(u)) or any(count_records(database, u).values())]
     if len(known) > 1:
         raise InputError(

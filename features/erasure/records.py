@@ -7,7 +7,6 @@ from typing import Any
 
 import bson
 import numpy as np
-from bson import ObjectId
 from bson.binary import Binary, BinaryVectorDtype
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -18,7 +17,7 @@ from features.release.documents import document_digest
 from features.release.ledger import all_releases, update
 from features.release.store import decode_vector
 from features.schema.collections import COLLECTIONS
-from features.schema.ids import decode_id, encode_id
+from features.schema.ids import UserId, encode_id
 from features.schema.names import (
     FEATURE_STORE,
     RECOMMENDATIONS,
@@ -28,7 +27,6 @@ from features.schema.names import (
 )
 from features.snapshot.read import id_text
 
-UserId = str | ObjectId
 OWNED = tuple(collection.name for collection in COLLECTIONS if collection.name not in {TRACKS, RELEASES})
 """Collections whose documents belong to a user."""
 PLAIN: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -53,12 +51,6 @@ class Person:
 
     def __repr__(self) -> str:
         return "Person(…)"  # not in a log, not in a traceback
-
-
-def candidates(text: str) -> list[UserId]:
-    """The ids that a text from the command line may mean: itself, and for 24 hexadecimal digits an ObjectId."""
-    first = decode_id(text)
-    return [first, ObjectId(text)] if first == text and ObjectId.is_valid(text) else [first]
 
 
 def find_person(database: Database[Document], user: UserId) -> Person:

@@ -14,9 +14,9 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from features.database import Document, translated_errors
-from features.erasure.records import UserId
 from features.errors import StorageError
 from features.progress import Progress, silent
+from features.schema.ids import UserId
 
 TELLING = 8
 """From this length on an id is searched as bytes anywhere; a shorter one, such as "u1", as a whole value."""

@@ -17,11 +17,10 @@ from features.database import Document, open_database, translated_errors
 from features.errors import NotFoundError
 from features.release.documents import feature_id, recommendation_id
 from features.release.ledger import find_release, read_pointer
-from features.schema.ids import decode_id, encode_id
+from features.schema.ids import UserId, encode_id, meant_ids
 from features.schema.names import FEATURE_STORE, FEATURE_TYPES, RECOMMENDATIONS, STRATEGIES, TRACKS
 from features.settings import Settings, get_settings
 
-UserId = str | ObjectId
 IN_LIST = 500
 PAIRS = pa.schema(
     [("user_id", pa.string()), ("neighbor_id", pa.string()), ("common_tracks", pa.int64()), ("jaccard", pa.float64())]
@@ -119,7 +118,7 @@ class FeatureStore:
             NotFoundError: the release has no such list for the user.
         """
         order = [strategy] if strategy else ["hybrid", "collaborative", "content-based", "popular"]
-        for candidate in _candidates(user):  # all lists of one user before any of another
+        for candidate in meant_ids(user):  # all lists of one user before any of another
             for name in order:
                 found = self._find(RECOMMENDATIONS, recommendation_id(self.release, encode_id(candidate), name))
                 if found is not None:
@@ -226,7 +225,7 @@ class FeatureStore:
                 }
 
     def _feature(self, feature_type: str, user: UserId) -> Document:
-        for candidate in _candidates(user):
+        for candidate in meant_ids(user):
             found = self._find(FEATURE_STORE, feature_id(self.release, feature_type, encode_id(candidate)))
             if found is not None:
                 return found
@@ -263,15 +262,6 @@ def decode_vector(stored: Any) -> np.ndarray:
     if isinstance(stored, Binary):
         return np.asarray(stored.as_vector().data, np.float64)
     return np.asarray(stored, np.float64)
-
-
-def _candidates(user: UserId) -> list[UserId]:
-    """The ids that a user may have meant: as given, else, for 24 hexadecimal digits, the ObjectId."""
-    if isinstance(user, ObjectId):
-        return [user]
-    first = decode_id(user)
-    also = [ObjectId(user)] if first == user and ObjectId.is_valid(user) else []
-    return [first, *also]
 
 
 def _recommendation(document: Document, k: int) -> dict[str, Any]:

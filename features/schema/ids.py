@@ -6,11 +6,12 @@ from bson import ObjectId
 
 from features.schema.names import MAX_ID_BYTES
 
+UserId = str | ObjectId
 OBJECT_ID_PREFIX = "oid:"
 STRING_PREFIX = "str:"
 
 
-def encode_id(value: str | ObjectId) -> str:
+def encode_id(value: UserId) -> str:
     """One text for an id of either type, so that no two ids share a text.
 
     >>> encode_id("alice"), encode_id(ObjectId("64b000000000000000000001"))
@@ -25,7 +26,7 @@ def encode_id(value: str | ObjectId) -> str:
     return value
 
 
-def decode_id(text: str) -> str | ObjectId:
+def decode_id(text: str) -> UserId:
     """The id that `encode_id` made the text from.
 
     >>> decode_id("oid:64b000000000000000000001"), decode_id("alice")
@@ -36,6 +37,20 @@ def decode_id(text: str) -> str | ObjectId:
     if text.startswith(OBJECT_ID_PREFIX) and ObjectId.is_valid(text.removeprefix(OBJECT_ID_PREFIX)):
         return ObjectId(text.removeprefix(OBJECT_ID_PREFIX))
     return text
+
+
+def meant_ids(user: UserId) -> list[UserId]:
+    """The ids that a caller may mean, likeliest first: as given, else, for 24 hexadecimal digits, the ObjectId.
+
+    >>> meant_ids("alice"), meant_ids("oid:64b000000000000000000001")
+    (['alice'], [ObjectId('64b000000000000000000001')])
+    >>> meant_ids("64b000000000000000000001")
+    ['64b000000000000000000001', ObjectId('64b000000000000000000001')]
+    """
+    if isinstance(user, ObjectId):
+        return [user]
+    first = decode_id(user)
+    return [first, ObjectId(user)] if first == user and ObjectId.is_valid(user) else [first]
 
 
 def id_fault(text: str | None) -> str | None:

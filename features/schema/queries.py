@@ -18,9 +18,8 @@ from pymongo.errors import OperationFailure
 from features.database import Document, translated_errors
 from features.schema import names
 from features.schema.collections import MIN_COMMON_TRACKS
-from features.schema.ids import decode_id, encode_id
+from features.schema.ids import UserId, decode_id, encode_id
 
-UserId = str | ObjectId
 Kind = Literal["find", "aggregate", "count", "update", "delete"]
 IN_LIST = 500
 """The longest `$in` list, on the built-in server as on a replica set."""

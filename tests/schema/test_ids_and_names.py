@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import names
-from features.schema.ids import content_object_id, decode_id, encode_id, id_fault
+from features.schema.ids import content_object_id, decode_id, encode_id, id_fault, meant_ids
 
 OID = ObjectId("64b000000000000000000001")
 TEXTS = st.one_of(
@@ -32,6 +32,18 @@ def test_decoding_gives_back_the_id_with_its_type(value):
 @given(IDS, IDS)
 def test_no_two_ids_share_a_text(one, other):
     assert (encode_id(one) == encode_id(other)) == (one == other and type(one) is type(other))
+
+
+def test_a_written_id_is_first_taken_as_it_stands():
+    assert meant_ids(OID) == meant_ids(f"oid:{OID}") == [OID]
+    assert meant_ids(str(OID)) == [str(OID), OID]
+    assert meant_ids(f"str:{OID}") == [str(OID)]
+    assert meant_ids("oid:nonsense") == ["oid:nonsense"]
+
+
+@given(IDS)
+def test_an_encoded_id_means_first_the_id_it_was_made_from(value):
+    assert meant_ids(encode_id(value))[0] == value
 
 
 @pytest.mark.parametrize(
