@@ -38,9 +38,9 @@ def align(vectors: np.ndarray, ids: Sequence[str], reference: np.ndarray, refere
 
     Inner products among the vectors stay what they were: neighbours are the same, only comparable from night to
     night. A narrower reference counts as zero in the dimensions it lacks. Vectors stay as they came where the
-    reference is wider, since no rotation reaches it, and where no track has a vector on both sides. Of fewer shared
-    tracks than dimensions `after` is no measure: some rotation fits them all. The order of rows makes no difference;
-    sums are BLAS's, so the caller holds it to one thread if the same bits are wanted each time.
+    reference is wider, since no rotation reaches it, and where no track has a vector on both sides. With fewer
+    shared tracks than dimensions `after` flatters: there is room to fit them. The rotation does not depend on the
+    order of rows; sums are BLAS's, so who wants the same bits each time holds it to one thread.
 
     Args:
         vectors: (n, d) float, unit length or zero.
@@ -51,7 +51,7 @@ def align(vectors: np.ndarray, ids: Sequence[str], reference: np.ndarray, refere
     Source:
         Schönemann (1966), "A generalized solution of the orthogonal Procrustes problem".
     """
-    n, width = vectors.shape
+    width = vectors.shape[1]
     ours, theirs = _shared(vectors, ids, reference, reference_ids)
     if reference.shape[1] > width or not len(ours):
         return Alignment(vectors.astype(np.float32), 0, np.nan, np.nan)
@@ -59,9 +59,7 @@ def align(vectors: np.ndarray, ids: Sequence[str], reference: np.ndarray, refere
     target[:, : reference.shape[1]] = reference[theirs]
     axes = np.eye(width) * np.sqrt(AXIS_WEIGHT * len(ours))
     rotation, _ = orthogonal_procrustes(np.vstack([vectors[ours], axes]), np.vstack([target, axes]))
-    order = np.array(sorted(range(n), key=ids.__getitem__))  # products may differ in the last bit from row to row
-    rotated = np.empty((n, width))
-    rotated[order] = unit_rows(vectors[order].astype(np.float64) @ rotation)
+    rotated = unit_rows(vectors.astype(np.float64) @ rotation)
     return Alignment(rotated.astype(np.float32), len(ours), _fit(vectors[ours], target), _fit(rotated[ours], target))
 
 

@@ -9,7 +9,14 @@ from worlds import AS_OF, dataset_of, evidence_of, play, random_world, said, shu
 
 from features.compute import embeddings
 from features.compute.dataset import build_dataset
-from features.compute.embeddings import build_embeddings, content_vectors, scaled_svd, standardized_audio, unit_rows
+from features.compute.embeddings import (
+    build_embeddings,
+    content_vectors,
+    name_directions,
+    scaled_svd,
+    standardized_audio,
+    unit_rows,
+)
 from features.schema.names import AUDIO_NAMES
 
 
@@ -173,6 +180,34 @@ def test_another_seed_makes_another_projection_and_the_same_seed_the_same():
     one, same, other = (content_vectors(data.catalog, dimensions=32, seed=seed)[0] for seed in (1, 1, 2))
     assert one.tobytes() == same.tobytes()
     assert one.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize("dimensions", [13, 21, 48, 200])
+def test_an_artist_or_a_genre_keeps_its_direction_when_others_come(dimensions):
+    few = [track("a1", "Nina"), track("a2", "Otis"), track("g1", "Nina", ["soul"]), track("g2", None, ["jazz"])]
+    more = [
+        track("b1", "Abba", ["disco"]),
+        track("b2", "Nino", ["jazz", "soul", "rap"]),
+        track("b3", "Zappa", ["rock"]),
+    ]
+    one, other = (
+        dict(zip(data.tracks.ids(), content_vectors(data.catalog, dimensions=dimensions, seed=5)[0], strict=True))
+        for data in (dataset_of(tracks=few), dataset_of(tracks=few + more))
+    )
+    for track_id, vector in one.items():
+        np.testing.assert_allclose(other[track_id], vector, atol=1e-6, err_msg=track_id)
+
+
+def test_directions_are_signs_of_unit_length_that_have_nothing_to_do_with_each_other():
+    names = [f"name {number}" for number in range(300)]
+    made = {kind: name_directions(kind, names, dimensions=36, seed=9) for kind in ("artist", "genre")}
+    assert np.unique(np.abs(made["artist"])) == pytest.approx([1 / 6])
+    among = (made["artist"] @ made["artist"].T)[np.triu_indices(300, 1)]
+    across = (made["artist"] @ made["genre"].T).ravel()  # an artist called like a genre among them
+    for cosines in (among, across):
+        assert abs(cosines.mean()) < 0.01
+        assert cosines.std() == pytest.approx(1 / 6, rel=0.05)
+    assert name_directions("artist", [], dimensions=36, seed=9).shape == (0, 36)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 12))
