@@ -64,7 +64,8 @@ class GateParameters(Part):
 
     min_nights: int = Field(3, ge=1, le=7, description="recent nights to compare with; the median of fewer is chance")
     min_rows: int = Field(1000, ge=1, description="plays or documents on either side; chance moves a rate of fewer")
-    min_entities: int = Field(200, ge=1, description="users, tracks or lists on either side; likewise")
+    min_entities: int = Field(100, ge=1, description="users, tracks or lists on either side; likewise")
+    min_ranked: int = Field(30, ge=2, description="users measured on either side; the error of fewer is a guess")
 
     min_volume_ratio: float = Field(
         0.5, ge=0, le=1, description="of recent nights' rows and plays a week; holidays halve a day, not a week"

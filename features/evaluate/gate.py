@@ -7,15 +7,24 @@ from typing import Any
 import numpy as np
 
 NORM_TOLERANCE = 1e-3
+ROUNDING = 1e-9
+MOST_NAMED = 5
+UNBOUNDED = ("plays_per_day", "loudness", "tempo", "time_signature")
+"""What a profile tells in counts, decibels and beats."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was looked at, whether it held, and the figure behind the verdict."""
+    """One check: what was looked at, whether it held, and the figure behind the verdict.
+
+    `against` says what the release was held against: "recent nights", "live release" or the settings' "limits". It
+    is empty for a check made of the release alone, which holds or not whatever else there is.
+    """
 
     name: str
     passed: bool
     detail: str
+    against: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For manifests and documents."""
@@ -44,6 +53,21 @@ def check_profiles(vectors: np.ndarray, confidence: np.ndarray, expected: int) -
         Check("no profile is all undefined", undefined == 0, f"{undefined:,} profiles"),
         _within("profile confidence in 0..1", confidence),
     ]
+
+
+def check_ranges(dimensions: Sequence[str], vectors: np.ndarray) -> Check:
+    """Profiles: all but what is told in counts, decibels and beats is a share, a rate or a mean of such: 0 to 1.
+
+    Args:
+        dimensions: (d,) names of the columns.
+        vectors: (n, d) float, NaN where undefined.
+    """
+    bounded = [number for number, name in enumerate(dimensions) if not name.startswith(UNBOUNDED)]
+    values = vectors[:, bounded]
+    outside = ((values < -ROUNDING) | (values > 1.0 + ROUNDING)).any(axis=0)
+    culprits = [dimensions[bounded[number]] for number in np.flatnonzero(outside)]
+    named = f": {', '.join(culprits[:MOST_NAMED])}" if culprits else ""
+    return Check("shares and rates lie in 0..1", not culprits, f"{len(culprits)} of {len(bounded)} do not{named}")
 
 
 def check_embeddings(vectors: np.ndarray, confidence: np.ndarray) -> list[Check]:

@@ -11,6 +11,7 @@ from features.evaluate.gate import (
     check_embeddings,
     check_lists,
     check_profiles,
+    check_ranges,
     check_similarity,
     verdict,
 )
@@ -43,6 +44,29 @@ def test_sound_profiles_pass():
 )
 def test_a_fault_of_profiles_fails_its_own_check(vectors, confidence, expected, name):
     assert failed(check_profiles(vectors, confidence, expected)) == [name]
+
+
+RANGED = ("energy_mean", "plays_per_day_7d", "loudness_mean", "tempo_spread", "genre_loudness")
+
+
+@pytest.mark.parametrize(
+    ("row", "outside"),
+    [
+        ([0.0, 99.0, 1.1, -2.0, 1.0], []),
+        ([np.nan] * 5, []),
+        ([1.0 + 1e-12, 0.0, 0.0, 0.0, -1e-12], []),  # rounding
+        ([1.1, 0.0, 0.0, 0.0, 0.5], ["energy_mean"]),
+        ([-0.1, 0.0, 0.0, 0.0, 2.0], ["energy_mean", "genre_loudness"]),
+    ],
+)
+def test_shares_and_rates_outside_their_range_are_named(row, outside):
+    check = check_ranges(RANGED, np.array([[0.5] * 5, row]))
+    assert check.passed is not bool(outside)
+    assert check.detail == f"{len(outside)} of 2 do not" + (f": {', '.join(outside)}" if outside else "")
+
+
+def test_no_profiles_are_all_in_range():
+    assert check_ranges(RANGED, np.zeros((0, 5))).passed
 
 
 EMBEDDINGS = np.array([[0.6, 0.8], [0.0, 0.0]], np.float32)
@@ -122,7 +146,7 @@ def test_the_verdict_names_the_first_fault_and_counts_them():
 
 
 def test_a_check_is_plain_data():
-    assert Check("a", True, "1").to_dict() == {"name": "a", "passed": True, "detail": "1"}
+    assert Check("a", True, "1").to_dict() == {"name": "a", "passed": True, "detail": "1", "against": ""}
     for check in (*check_profiles(PROFILES, SURE, 2), *check_similarity(NEIGHBORS, COMMON, np.array(SCORES), 5)):
         assert type(check.passed) is bool
 
@@ -136,6 +160,7 @@ def test_what_is_computed_of_any_world_passes(seed):
     lists = lists_of(evidence)
     checks = [
         *check_profiles(profiles.vectors, profiles.confidence, len(np.unique(data.plays.user))),
+        check_ranges(profiles.dimensions, profiles.vectors),
         *check_embeddings(made.vectors, made.confidence),
         *check_similarity(similar.neighbors, similar.common, similar.jaccard, 2),
         *check_lists([e.scores for e in lists], [e.reasons for e in lists], 0, len(data.users)),
