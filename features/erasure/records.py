@@ -15,7 +15,7 @@ from pymongo.database import Database
 from features.database import Document, split_documents, translated_errors
 from features.release.documents import document_digest
 from features.release.ledger import all_releases, update
-from features.release.store import decode_vector
+from features.release.online import decode_vector
 from features.schema.collections import COLLECTIONS
 from features.schema.ids import UserId, encode_id
 from features.schema.names import (

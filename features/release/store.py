@@ -1,27 +1,32 @@
 """FeatureStore: what the live release says, for applications, notebooks and the command line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from bson import ObjectId
-from bson.binary import Binary
 from pymongo.database import Database
 
 from features.compute.topk import top_k
 from features.database import Document, open_database, translated_errors
-from features.errors import NotFoundError
-from features.release.documents import feature_id, recommendation_id
+from features.errors import InputError, NotFoundError
+from features.release.documents import FEATURE_LIFE, feature_id, recommendation_id
+from features.release.entities import EntityRows, entities_of, read_rows
+from features.release.historical import get_historical_features
 from features.release.ledger import find_release, read_pointer
+from features.release.online import OnlineRelease, decode_vector
+from features.release.references import columns_of, resolve
+from features.release.retrieval import Features, beside, look_up
 from features.schema.ids import UserId, encode_id, meant_ids
 from features.schema.names import FEATURE_STORE, FEATURE_TYPES, RECOMMENDATIONS, STRATEGIES, TRACKS
+from features.schema.queries import IN_LIST
 from features.settings import Settings, get_settings
 
-IN_LIST = 500
 PAIRS = pa.schema(
     [("user_id", pa.string()), ("neighbor_id", pa.string()), ("common_tracks", pa.int64()), ("jaccard", pa.float64())]
 )
@@ -49,12 +54,13 @@ class FeatureStore:
     Args:
         database: from `features.database.open_database`.
         release: an id to pin; the live release by default.
+        home: `$ECHOTUNE_HOME`, for historical features, which are read from its releases whatever is pinned.
 
     Raises:
         NotFoundError: nothing is live yet, or there is no such release.
     """
 
-    def __init__(self, database: Database[Document], release: str | None = None) -> None:
+    def __init__(self, database: Database[Document], release: str | None = None, home: Path | None = None) -> None:
         aware = database.codec_options.with_options(tz_aware=True)  # dates are compared here
         self._database = database.with_options(codec_options=aware)
         if release is None:
@@ -64,6 +70,7 @@ class FeatureStore:
             release = pointer.release
         self._document = find_release(database, release)
         self.release = release
+        self._home = home
 
     def __repr__(self) -> str:
         counts = self._document["counts"]
@@ -188,6 +195,56 @@ class FeatureStore:
         known = ", ".join((*FEATURE_TYPES, "recommendations"))
         raise NotFoundError(f"unknown feature type {feature_type!r}; there are {known}")
 
+    def get_online_features(
+        self, features: Sequence[str], entity_rows: EntityRows, *, full_feature_names: bool = False
+    ) -> Features:
+        """Rows with their features as the pinned release has them; what has expired is not known.
+
+        Args:
+            features: such as `user_profile:energy_mean`; `user_profile:*` for all dimensions.
+            entity_rows: a list of dicts, a DataFrame or an Arrow table with `user_id`, `track_id` or both, as the
+                features need; other columns are kept.
+            full_feature_names: columns are `type__name`, not `name`.
+
+        Raises:
+            InputError: a column is missing, a value can't be used, or two features would be one column.
+            NotFoundError: the release has no such feature.
+        """
+        references = resolve(features, self.dimensions)
+        needed = list(dict.fromkeys(reference.entity for reference in references))
+        rows = read_rows(entity_rows, needed)
+        names = columns_of(references, rows.column_names, full=full_feature_names)
+        entities = {name: entities_of(rows, name) for name in needed}
+        release = OnlineRelease(self._database, self.release, self.dimensions, datetime.now(UTC))
+        found, unknown = look_up(release.read_view, references, entities)
+        return Features(beside(rows, found, names), unknown)
+
+    def get_historical_features(
+        self,
+        entity_df: EntityRows,
+        features: Sequence[str],
+        *,
+        ttl: timedelta | None = FEATURE_LIFE,
+        full_feature_names: bool = False,
+        with_release: bool = False,
+    ) -> Features:
+        """Rows with their features as known at each one's moment: `features.release.historical`, over `home`.
+
+        Raises:
+            InputError: the store was made without `home`, or as said there.
+            NotFoundError, StorageError: as said there.
+        """
+        if self._home is None:
+            raise InputError("historical features are read from disk; make the store with home=, the data folder")
+        return get_historical_features(
+            self._home,
+            entity_df,
+            features,
+            ttl=ttl,
+            full_feature_names=full_feature_names,
+            with_release=with_release,
+        )
+
     def track_labels(self, tracks: list[str]) -> dict[str, str]:
         """Labels such as "Name by Artist" for each track that has a name, the id for the others."""
         labels = {track: track for track in tracks}
@@ -253,15 +310,9 @@ def open_feature_store(release: str | None = None, settings: Settings | None = N
         DatabaseError: it can't be reached.
         NotFoundError: nothing is live yet, or there is no such release.
     """
-    with open_database(settings or get_settings()) as database:
-        yield FeatureStore(database, release)
-
-
-def decode_vector(stored: Any) -> np.ndarray:
-    """(dimensions,) float64 from either way a vector is stored: an array, or a BSON Binary float32 vector."""
-    if isinstance(stored, Binary):
-        return np.asarray(stored.as_vector().data, np.float64)
-    return np.asarray(stored, np.float64)
+    settings = settings or get_settings()
+    with open_database(settings) as database:
+        yield FeatureStore(database, release, settings.echotune_home)
 
 
 def _recommendation(document: Document, k: int) -> dict[str, Any]:

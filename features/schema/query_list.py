@@ -101,6 +101,7 @@ OUTPUTS = (
 READERS = (
     find("one feature", names.FEATURE_STORE, {"_id": DOCUMENT}),
     find("one list", names.RECOMMENDATIONS, {"_id": DOCUMENT}),
+    find("features of many", names.FEATURE_STORE, {"_id": {"$in": [DOCUMENT]}}),
 )
 
 SETTINGS = (

@@ -212,6 +212,7 @@ def reading(world: World) -> None:
     store.track_labels(["track-01"])
     for table in ("user_profile", "track_embedding", "similarity", "recommendations"):
         store.table(table)
+    store.get_online_features(["user_profile:confidence", "recommendations:hybrid"], [{"user_id": "ann"}])
     with suppress(NotFoundError):
         find_release(world.database, "no such release")
 
