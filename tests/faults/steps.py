@@ -1,0 +1,104 @@
+"""The named steps of a night: where a fault can be put. The one place that knows the names of the code's functions."""
+
+import contextlib
+import functools
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+STEPS = {
+    "schema": "features.schema.plan.apply",
+    "lease taken": "features.release.ledger._take_lease",
+    "lease renewed": "features.release.ledger._renew",
+    "lease held": "flows.nightly.hold_lease",
+    "table read": "features.snapshot.take._take_table",
+    "snapshot manifest": "features.snapshot.take.write_manifest",
+    "snapshot tidied": "features.snapshot.take.remove_strays",
+    "snapshot": "flows.nightly.take_snapshot",
+    "parquet": "pyarrow.parquet.write_table",
+    "file synced": "features.storage._sync",
+    "folder renamed": "features.release.build.whole_folder",
+    "build": "flows.nightly.build_release",
+    "gate": "flows.nightly.pass_gate",
+    "erased left out": "flows.nightly.leave_out_erased",
+    "recorded": "features.release.publish.record",
+    "lease checked": "features.release.publish.check_lease",
+    "chunk sent": "features.release.publish._insert",
+    "release noted": "features.release.publish.update",
+    "upload": "flows.nightly.upload",
+    "verified": "flows.nightly.verify",
+    "events": "flows.nightly.append_events",
+    "pointer moved": "features.release.publish.move_pointer",
+    "old expired": "features.release.publish.expire_old",
+    "documents withdrawn": "features.release.publish.withdraw",
+    "abandoned removed": "features.release.publish._remove_abandoned",
+    "switch": "flows.nightly.switch",
+}
+"""Each step and the function that makes it, by the name it is *called* by: a module that imported the function has a
+name of its own for it."""
+
+
+@dataclass(frozen=True, order=True)
+class Moment:
+    """Just before or after the n-th time, from 1, that a night comes to a step."""
+
+    step: str
+    when: str
+    occurrence: int
+
+    def __str__(self) -> str:
+        return f"{self.when} {self.step}" + (f" {self.occurrence}" if self.occurrence > 1 else "")
+
+
+def find(dotted: str) -> tuple[Any, str]:
+    """The object that holds a function, and the function's name in it.
+
+    Raises:
+        LookupError: there is none of that name any more.
+    """
+    words = dotted.split(".")
+    for length in range(len(words) - 1, 0, -1):
+        with contextlib.suppress(ModuleNotFoundError):
+            holder: Any = importlib.import_module(".".join(words[:length]))
+            for word in words[length:-1]:
+                holder = getattr(holder, word, None)
+            if callable(getattr(holder, words[-1], None)):
+                return holder, words[-1]
+            break
+    raise LookupError(f"{dotted} is no function any more; mend the table of steps in {__file__}")
+
+
+def install(reached: Callable[[Moment], None]) -> None:
+    """Has `reached` called at every moment of every step of this process, from the thread that is there."""
+    for step, dotted in STEPS.items():
+        holder, name = find(dotted)
+        setattr(holder, name, _watched(getattr(holder, name), step, Counter(), reached))
+
+
+def _watched(
+    function: Callable[..., Any], step: str, times: Counter[str], reached: Callable[[Moment], None]
+) -> Callable[..., Any]:
+    def come_to(when: str) -> None:
+        times[when] += 1
+        reached(Moment(step, when, times[when]))
+
+    @functools.wraps(function)
+    def watched(*args: Any, **named: Any) -> Any:
+        come_to("before")
+        result = function(*args, **named)
+        if isinstance(result, AbstractContextManager) and not hasattr(result, "read"):
+            return block(result)
+        come_to("after")
+        return result
+
+    @contextmanager
+    def block(inner: AbstractContextManager[Any]) -> Iterator[Any]:
+        with inner as value:
+            yield value
+            come_to("at the end of")
+        come_to("after")
+
+    return watched
