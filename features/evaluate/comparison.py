@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from features.evaluate.drift import MUCH, DimensionDrift
+from features.evaluate.drift import MUCH, DimensionDrift, profile_drift
 from features.evaluate.gate import MOST_NAMED, ROUNDING, Check
 from features.parameters import GateParameters
 
@@ -35,16 +35,15 @@ def check_volume(used: Figures, recent: Sequence[Figures], how: GateParameters) 
 
 
 def check_recent_plays(measures: Figures, recent: Sequence[Figures], how: GateParameters) -> list[Check]:
-    """Plays of the last day and of the last week, as `measures` counts them."""
+    """Plays of the last day and of the last week, as `measures` counts them, where a usual week has enough."""
+    busy = _usual([night.get("plays_last_week", np.nan) for night in recent], how) >= how.min_rows
     checks = []
     for period, ratio in (("day", how.min_day_ratio), ("week", how.min_volume_ratio)):
         name = f"plays_last_{period}"
         now, usual = measures.get(name, np.nan), _usual([night.get(name, np.nan) for night in recent], how)
-        comparable = usual >= how.min_rows and not np.isnan(now)
-        entries = [(now >= ratio * usual, f"{now:,.0f} of {usual:,.0f}")] if comparable else []
-        checks.append(
-            _check(f"the last {period} has its plays", NIGHTS, entries, f"at least {ratio:.0%} of the median")
-        )
+        entries = [(now >= ratio * usual, f"{now:,.0f} of {usual:,.0f}")] if busy and not np.isnan(now) else []
+        limit = f"at least {ratio:.0%} of the median"
+        checks.append(_check(f"the last {period} has its plays", NIGHTS, entries, limit))
     return checks
 
 
@@ -101,14 +100,16 @@ def check_active(measures: Figures, how: GateParameters) -> Check:
     return _check("active listeners are served", LIMITS, entries, f"at least {how.min_active_coverage:.0%}")
 
 
-def check_dimensions(
+def check_profiles_against(
     names: Sequence[str],
     vectors: np.ndarray,
     live_names: Sequence[str],
     live_vectors: np.ndarray,
     how: GateParameters,
-) -> Check:
-    """Dimensions of profiles that say nothing any more: undefined or constant for everyone, and alive before.
+) -> list[Check]:
+    """Dimensions of profiles that say nothing any more, and how far the others have drifted.
+
+    One that said next to nothing before is left out: the first Tuesday of a history is no drift.
 
     Args:
         names: (d,) names of the columns.
@@ -117,30 +118,30 @@ def check_dimensions(
         live_vectors: (m, e) likewise.
         how: the limits.
     """
-    entries = []
-    if min(len(vectors), len(live_vectors)) >= how.min_entities:
-        place = {name: column for column, name in enumerate(live_names)}
-        shared = [(name, vectors[:, column], place[name]) for column, name in enumerate(names) if name in place]
-        dead = [name for name, now, before in shared if _is_dead(now) and _is_lively(live_vectors[:, before])]
-        entries = [(False, name) for name in dead] or [(True, f"{len(shared)} dimensions")]
-    return _check("no dimension has died", LIVE, entries, "neither undefined nor constant for everyone")
+    many = min(len(vectors), len(live_vectors)) >= how.min_entities
+    alive = [column for column in range(len(live_names)) if many and _is_lively(live_vectors[:, column])]
+    drifts = profile_drift([live_names[column] for column in alive], live_vectors[:, alive], names, vectors)
+    column_of = {name: column for column, name in enumerate(names)}
+    dead = [drift.name for drift in drifts if _is_dead(vectors[:, column_of[drift.name]])]
+    compared = [(True, f"{len(drifts)} compared")] if drifts else []
+    return [
+        _check(
+            "no dimension has died",
+            LIVE,
+            [(False, name) for name in dead] or compared,
+            "not undefined or constant for everyone",
+        ),
+        *_drift_checks([drift for drift in drifts if drift.name not in dead], how),
+    ]
 
 
-def check_drift(drifts: Sequence[DimensionDrift], users: int, how: GateParameters) -> list[Check]:
-    """Population stability of the profiles' dimensions.
-
-    Args:
-        drifts: of the dimensions that both releases have.
-        users: profiles on the smaller side.
-        how: the limits.
-    """
-    known = [drift for drift in drifts if not np.isnan(drift.psi)] if users >= how.min_entities else []
-    worst = sorted(known, key=lambda drift: (-drift.psi, drift.name))
+def _drift_checks(drifts: Sequence[DimensionDrift], how: GateParameters) -> list[Check]:
+    worst = sorted(drifts, key=lambda drift: (-drift.psi, drift.name))
     entries = [(drift.psi <= how.max_psi, f"{drift.name} {drift.psi:.2f}") for drift in worst]
     much = [drift.name for drift in worst if drift.psi > MUCH]
-    share = len(much) / len(known) if known else np.nan
     named = f": {', '.join(much[:MOST_NAMED])}" if much else ""
-    spread = [(share <= how.max_drifted, f"{len(much)} of {len(known)} dimensions{named}")] if known else []
+    few = len(much) <= how.max_drifted * len(drifts)
+    spread = [(few, f"{len(much)} of {len(drifts)} dimensions{named}")] if drifts else []
     return [
         _check("no dimension is another altogether", LIVE, entries, f"PSI at most {how.max_psi:g}"),
         _check("few dimensions have drifted", LIVE, spread, f"PSI above {MUCH:g} in at most {how.max_drifted:.0%}"),

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from features.erasure.tombstones import ERASED
 from features.errors import StorageError
 from features.evaluate import comparison
-from features.evaluate.drift import profile_drift
 from features.evaluate.gate import Check
 from features.parameters import GateParameters
 from features.release.manifest import Manifest, release_folder
@@ -82,13 +81,7 @@ def _profile_checks(home: Path, manifest: Manifest, live: Manifest | None, param
         except StorageError:
             told = f"the profiles of {live.id} are not on this disk or can't be read, nothing is compared with them"
             missing = [Check("profiles are compared with the live ones", True, told, comparison.LIVE)]
-    users = min(len(vectors), len(live_vectors))
-    drifts = profile_drift(live_names, live_vectors, names, vectors)
-    return [
-        *missing,
-        comparison.check_dimensions(names, vectors, live_names, live_vectors, parameters),
-        *comparison.check_drift(drifts, users, parameters),
-    ]
+    return [*missing, *comparison.check_profiles_against(names, vectors, live_names, live_vectors, parameters)]
 
 
 def _same(manifest: Manifest, live: Manifest, part: str) -> bool:
