@@ -1,9 +1,11 @@
 """Fixtures for every test: a real server over the wire (the built-in one, or MONGODB_URI), a database a test."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck
@@ -26,13 +28,30 @@ hypothesis_settings.load_profile("untimed")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 
+MEMORY = Path("/dev/shm")  # Linux; elsewhere the disk serves
+NEEDED_BYTES = 4 << 30
+
+
 @pytest.fixture(scope="session")
-def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """For the files of servers that only have to answer: in memory where there is room, since each write is synced.
+
+    What survives the end of a process or of a server is tested on a disk, in `tmp_path`.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
+        with TemporaryDirectory(prefix="echotune-tests-", dir=MEMORY) as folder:
+            yield Path(folder)
+    else:
+        yield tmp_path_factory.mktemp("quick")
+
+
+@pytest.fixture(scope="session")
+def server_uri(quick_folder: Path) -> Iterator[str]:
     """A MongoDB-wire server for the whole test process."""
     if GIVEN_URI:
         yield GIVEN_URI
     else:
-        with embedded_server(tmp_path_factory.mktemp("server")) as uri:
+        with embedded_server(quick_folder / "server") as uri:
             yield uri
 
 

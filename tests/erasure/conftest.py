@@ -1,5 +1,5 @@
 """Fixtures of the erasure's tests."""
 
-from persons import lived
+from persons import lived, original
 
-__all__ = ["lived"]
+__all__ = ["lived", "original"]

@@ -2,14 +2,19 @@
 
 import base64
 import json
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from bson import ObjectId
+from bson import CodecOptions, ObjectId
+from bson.raw_bson import RawBSONDocument
 from documents import BOUND, SMALL, account, days_ago, fill_small_world, play, said
 from pydantic import SecretStr
+from pymongo import MongoClient
 from pymongo.database import Database
 
 from features.release import build
@@ -85,14 +90,32 @@ def reject_rows(database: Database, home: Path, user: str | ObjectId, folder: Pa
     import_table(database, "users", users, home=home, now=now, hash_key=KEY)
 
 
-@pytest.fixture(params=[ANN, ObjectId("64b0000000000000000000ff")], ids=["string", "ObjectId"])
-def lived(request, db: Database, tmp_path: Path) -> Lived:
-    plan.apply(db)
-    home = tmp_path / "home"
-    fill_small_world(db)
-    add_person(db, request.param)
-    releases = [publish(db, home, days=1), publish(db, home, days=0)]
-    mirror_cache(db, home, releases[1], 1_000)
-    (tmp_path / "files").mkdir()
-    reject_rows(db, home, request.param, tmp_path / "files", NOW)
-    return Lived(db, home, request.param, releases)
+@pytest.fixture(scope="session", params=[ANN, ObjectId("64b0000000000000000000ff")], ids=["string", "ObjectId"])
+def original(request, server_uri: str, quick_folder: Path) -> Iterator[tuple[Lived, dict[str, list[RawBSONDocument]]]]:
+    """Such a database and folder, and all its documents. Made once, for `lived` to begin with."""
+    folder = quick_folder / f"original-{ObjectId()}"
+    home = folder / "home"
+    with MongoClient(server_uri, tz_aware=True) as client:
+        database = client[f"echotune_test_lived_{ObjectId()}"]
+        plan.apply(database)
+        fill_small_world(database)
+        add_person(database, request.param)
+        releases = [publish(database, home, days=1), publish(database, home, days=0)]
+        mirror_cache(database, home, releases[1], 1_000)
+        reject_rows(database, home, request.param, folder, NOW)
+        raw = CodecOptions(document_class=RawBSONDocument)
+        documents = {name: list(database.get_collection(name, raw).find()) for name in database.list_collection_names()}
+        yield Lived(database, home, request.param, releases), documents
+        client.drop_database(database.name)
+
+
+@pytest.fixture
+def lived(original: tuple[Lived, dict[str, list[RawBSONDocument]]], quick_folder: Path) -> Iterator[Lived]:
+    """The original's database as it was at first, and a copy of its folder, for the test alone."""
+    first, documents = original
+    for name in first.db.list_collection_names():
+        first.db[name].delete_many({})
+        if documents.get(name):
+            first.db.get_collection(name).insert_many(documents[name], bypass_document_validation=True)
+    with TemporaryDirectory(dir=quick_folder) as folder:
+        yield replace(first, home=Path(shutil.copytree(first.home, Path(folder) / "home")))
