@@ -104,11 +104,12 @@ def _of_frame(column: "pd.Series[Any]") -> Any:
     if column.dtype.kind == "M":
         zone = column.dt.tz
         moments = pa.array(column if zone is None else column.dt.tz_convert(None))
-        moments = (
-            moments if zone is None else moments.cast(pa.timestamp(moments.type.unit, pa.lib.tzinfo_to_string(zone)))
-        )
+        if zone is not None:
+            moments = moments.cast(pa.timestamp(moments.type.unit, pa.lib.tzinfo_to_string(zone)))
         return pa.chunked_array([moments])
-    return column.astype(object).where(column.notna(), None).tolist() if column.dtype.kind == "O" else column
+    if column.dtype.kind in "biuf":
+        return column
+    return column.astype(object).where(column.notna(), None).tolist()
 
 
 def _plain(name: str, values: Any) -> pa.Array | pa.ChunkedArray:

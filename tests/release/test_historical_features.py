@@ -14,7 +14,7 @@ from documents import BOUND, TWIN, TWIN_TEXT
 from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
-from timelines import hours, write_release
+from timelines import EVERYTHING, hours, write_release
 
 from features.errors import InputError, NotFoundError, StorageError
 from features.release import offline
@@ -162,11 +162,6 @@ def test_every_row_gets_what_a_naive_join_gives_it(drawn, rows, ttl):
 # --- everything a release holds
 
 
-EVERYTHING = [
-    *("user_profile:*", "user_profile:confidence", "track_embedding:vector", "track_embedding:confidence"),
-    *("similarity:neighbors", "similarity:scores", "similarity:confidence"),
-    *(f"recommendations:{name}" for name in STRATEGIES),
-]
 USERS_BUILT = ("ann", "bob", "cat", TWIN, TWIN_TEXT, "nobody", None)
 
 

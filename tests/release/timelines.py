@@ -10,10 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.release.manifest import Manifest, release_folder
+from features.schema.names import STRATEGIES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PASSED = {"name": "norms", "passed": True}
 FAILED = {"name": "norms", "passed": False}
+EVERYTHING = [
+    *("user_profile:*", "user_profile:confidence", "track_embedding:vector", "track_embedding:confidence"),
+    *("similarity:neighbors", "similarity:scores", "similarity:confidence"),
+    *(f"recommendations:{name}" for name in STRATEGIES),
+]
+"""References to all that a release holds."""
 
 
 def hours(number: float) -> datetime:
