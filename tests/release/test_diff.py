@@ -164,7 +164,7 @@ def test_what_lists_kept_is_told_for_neighbours_and_for_each_strategy(
         ]
 
     rewrite(home, other, "recommendations", drop_first)
-    rewrite(home, other, "similarity", lambda rows: [{**row, "neighbors": row["neighbors"][:1]} for row in rows])
+    rewrite(home, other, "similarity", lambda rows: [{**r, "neighbors": r["neighbors"][:1]} for r in rows[::-1]])
     before = rows_of(home, manifest, "recommendations")
     hybrid = [row["track_ids"] for row in before if row["strategy"] == "hybrid"]
     neighbors = [row["neighbors"] for row in rows_of(home, manifest, "similarity")]
