@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     """Snapshots, releases and the built-in database live here."""
     echotune_vectors: Literal["double", "float32"] = "double"
     """How `features.vector` is stored: an array of doubles, or BSON Binary float32 (subtype 9)."""
+    echotune_keep_releases: int = Field(default=3, ge=2)
+    """Releases that stay in the database and on disk, the live one and the one before it among them."""
 
     echotune_hash_key: SecretStr | None = None
     """For hashes of client addresses and of erased users' ids; 32 bytes in base64."""

@@ -1,7 +1,8 @@
 """The `releases` collection: one document a release, the lease of the one run that may write, the live pointer.
 
-A run takes the lease and with it a token one higher than the last. Every write it makes here carries the token
-and fails once a newer run has written: a run that was asleep while its lease ran out can't undo its successor.
+A run takes the lease and with it a token one higher than the last, which is put on the pointer and on every
+release at once. Every write it makes here carries its token and fails where there is a higher one: a run that was
+asleep while its lease ran out can't undo its successor. Writes to other collections are made `under_lease`.
 """
 
 import contextlib
@@ -14,19 +15,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pymongo
 from pymongo import WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from features.database import Document, translated_errors
-from features.errors import BusyError, NotFoundError
+from features.errors import BusyError, NotFoundError, UnreachableError
 from features.release.manifest import Manifest
 from features.schema.names import RELEASE_STATES, RELEASES
 
 LIVE, LEASE = "live", "lease"
 LEASE_LIFE = timedelta(seconds=60)
 """How long a lease outlives its holder's last heartbeat; three heartbeats fit in."""
+ANY_RELEASE = {"state": {"$in": list(RELEASE_STATES)}}
+"""Neither the pointer nor the lease nor what else stands in the collection."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +96,38 @@ def _take_lease(collection: Collection[Document], owner: str) -> int:
         if found["owner"] is not None and found["expiresAt"] > _now() and not _is_gone(found["owner"]):
             raise BusyError(_busy(found))
         token = int(found["token"]) + 1
+        seen = {name: found[name] for name in ("token", "owner", "expiresAt")}  # not renewed meanwhile either
         taken = collection.update_one(
-            {"_id": LEASE, "token": found["token"], "owner": found["owner"]},
-            {"$set": {"owner": owner, "token": token, "expiresAt": _now() + LEASE_LIFE}},
+            {"_id": LEASE, **seen}, {"$set": {"owner": owner, "token": token, "expiresAt": _now() + LEASE_LIFE}}
         )
         if taken.matched_count != 1:
             raise BusyError("another run took the lease at the same moment; it is building the release now")
         # From here on a run with an older token can't move the pointer, not even to the very first release.
         nothing = {"release": None, "previous": None, "changedAt": _now()}
         collection.update_one({"_id": LIVE}, {"$max": {"token": token}, "$setOnInsert": nothing}, upsert=True)
+        collection.update_many(ANY_RELEASE, {"$max": {"token": token}})  # nor change any release
         return token
 
 
 def _busy(lease: Mapping[str, Any]) -> str:
-    host, pid, _ = lease["owner"].split(":")
     return (
-        f"another run holds the lease (process {pid} on {host}, until {lease['expiresAt']:%H:%M:%S} UTC unless "
+        f"another run holds the lease ({_process(lease['owner'])}, until {lease['expiresAt']:%H:%M:%S} UTC unless "
         "renewed); wait for it to end"
     )
+
+
+def _process(owner: str) -> str:
+    host, pid, _ = owner.split(":")
+    return f"process {pid} on {host}"
+
+
+def run_at_work(database: Database[Document]) -> str | None:
+    """Who holds the lease, such as "process 17 on night-1"; None when nobody does, or its holder is gone."""
+    with translated_errors():
+        lease = releases(database).find_one({"_id": LEASE})
+    if lease is None or lease["owner"] is None or lease["expiresAt"] <= _now() or _is_gone(lease["owner"]):
+        return None
+    return _process(lease["owner"])
 
 
 def _is_gone(owner: str) -> bool:
@@ -127,11 +145,19 @@ def _is_gone(owner: str) -> bool:
 
 
 def _renew(collection: Collection[Document], token: int, done: threading.Event) -> None:
-    while not done.wait(LEASE_LIFE.total_seconds() / 4):
-        try:
-            collection.update_one({"_id": LEASE, "token": token}, {"$set": {"expiresAt": _now() + LEASE_LIFE}})
-        except PyMongoError:
-            continue  # the next beat tries again; writes are guarded by the token, not by this thread
+    """Beats until the block is done or the lease is another's, which the run's next guarded write will tell it."""
+    beat_s = LEASE_LIFE.total_seconds() / 4
+    held = True
+    while held and not done.wait(beat_s):
+        # the next beat tries again; writes are guarded by the token, not by this thread
+        with contextlib.suppress(PyMongoError), pymongo.timeout(beat_s):
+            held = _extend(collection, token)
+
+
+def _extend(collection: Collection[Document], token: int) -> bool:
+    """Gives the lease its full life again; False when it is another's."""
+    change = {"$set": {"expiresAt": _now() + LEASE_LIFE}}
+    return collection.update_one({"_id": LEASE, "token": token}, change).matched_count == 1
 
 
 def record(database: Database[Document], manifest: Manifest, token: int, state: str) -> Document:
@@ -184,8 +210,11 @@ def update(database: Database[Document], release: str, token: int, change: Mappi
         raise BusyError(f"a newer run has taken over release {release}; this one ends here")
 
 
-def check_lease(database: Database[Document], token: int) -> None:
+def check_lease(database: Database[Document], token: int) -> datetime | None:
     """Makes sure that no newer run has taken the lease, before something is written that its token can't guard.
+
+    Returns:
+        When the lease ends unless renewed; None where there is none.
 
     Raises:
         BusyError: one has: this one slept through the end of its lease.
@@ -194,6 +223,38 @@ def check_lease(database: Database[Document], token: int) -> None:
         lease = releases(database).find_one({"_id": LEASE})
     if lease is not None and lease["token"] > token:
         raise BusyError("a newer run holds the lease; this one ends here")
+    return lease["expiresAt"] if lease else None
+
+
+@contextmanager
+def under_lease(database: Database[Document], token: int) -> Iterator[None]:
+    """For a write to another collection, of a second or so: made while the lease is held, or not at all.
+
+    The lease is made sure of first. Should the process be stopped between that and the write, the driver finds the
+    lease's time used up when it goes on, and sends nothing.
+
+    Raises:
+        BusyError: a newer run has taken the lease.
+        UnreachableError: it ran out, or the database took longer; what was to be written may be written again.
+        DatabaseError: the database refuses.
+    """
+    ends = check_lease(database, token)
+    with translated_errors():
+        if ends is None or ends - _now() < LEASE_LIFE / 2:  # several beats were missed
+            if not _extend(releases(database), token):
+                raise BusyError("a newer run holds the lease; this one ends here")
+            ends = _now() + LEASE_LIFE
+        try:
+            with pymongo.timeout((ends - _now()).total_seconds()):
+                yield
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+            check_lease(database, token)
+            raise UnreachableError(
+                "the database did not answer within the life of the lease, or this process was stopped; run the "
+                "command again, it goes on where it stopped"
+            ) from error
 
 
 def move_pointer(
@@ -239,8 +300,7 @@ def move_pointer(
 def all_releases(database: Database[Document]) -> list[Document]:
     """The documents of all releases, newest built first."""
     with translated_errors():
-        found = releases(database).find({"state": {"$in": list(RELEASE_STATES)}}, {"ledger": 0}).sort("builtAt", -1)
-        return list(found)
+        return list(releases(database).find(ANY_RELEASE).sort("builtAt", -1))
 
 
 def find_release(database: Database[Document], release: str) -> Document:

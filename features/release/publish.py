@@ -1,20 +1,25 @@
 """Upload, verify, switch, roll back: from Parquet files to what readers follow, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
+from pydantic import SecretStr
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from features.database import DUPLICATE_KEY, Document, split_documents, translated_errors
-from features.errors import DatabaseError, NotFoundError
+from features.erasure.files import leave_out_erased
+from features.erasure.tombstones import read_tombstones
+from features.errors import DatabaseError, GateError, InputError, NotFoundError
+from features.evaluate.gate import Check, verdict
 from features.progress import Progress, silent
-from features.release.documents import OUTPUTS, ReleaseDocuments, document_digest
+from features.release.documents import OUTPUTS, RECOMMENDATION_LIFE, ReleaseDocuments, document_digest
+from features.release.events import append_events
 from features.release.ledger import (
-    LIVE,
     Pointer,
     all_releases,
     check_lease,
@@ -22,14 +27,100 @@ from features.release.ledger import (
     move_pointer,
     read_pointer,
     record,
-    releases,
+    under_lease,
     update,
 )
-from features.release.manifest import Manifest, release_folder
-from features.release.mirror import remove_from_cache
-from features.schema.names import FEATURE_STORE, RECOMMENDATIONS
+from features.release.manifest import Manifest, read_manifest, release_folder
+from features.release.retention import finish_withdrawal, is_served, of_release, withdraw
+from features.storage import write_json
 
-KEPT_RELEASES = 3
+MODULUS = 1 << 64
+"""Of sums of digests."""
+
+
+def publish_release(
+    database: Database[Document],
+    home: Path,
+    release: str,
+    token: int,
+    hash_key: SecretStr | None = None,
+    vectors: str = "double",
+    progress: Progress = silent,
+) -> Manifest:
+    """Makes a release on disk the live one: without who was erased since, uploaded, verified, told to `events`.
+
+    For the release that is live already only the books are set right, should a killed run have left them behind.
+
+    Args:
+        database: where.
+        home: `$ECHOTUNE_HOME`.
+        release: its id.
+        token: of the lease.
+        hash_key: of the tombstones.
+        vectors: how they are stored, "double" or "float32".
+        progress: called chunk by chunk.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        NotFoundError: it is not on this disk.
+        InputError: it is too old to be served, or somebody was erased and the key is missing.
+        DatabaseError: the database refuses, is lost, or has not got all of it; readers keep the live release.
+        BusyError: a newer run has taken over.
+    """
+    pointer = read_pointer(database)
+    if pointer is None or pointer.release != release:
+        check_lease(database, token)  # files change too
+        manifest = leave_out_erased(home, release, read_tombstones(database, hash_key))
+        _refuse_run_out(manifest, release_folder(home, release))
+        verify(database, manifest, upload(database, home, manifest, token, vectors, progress), progress)
+        append_events(database, home, manifest)
+    manifest = read_manifest(home, release)
+    switch(database, manifest, token)
+    return manifest
+
+
+def promote(
+    database: Database[Document], home: Path, release: str, token: int, *, gate: bool = True, **how: Any
+) -> Manifest:
+    """Publishes a release that was built before: a backfilled one, an earlier one, or one that the gate stopped.
+
+    Args:
+        database: where.
+        home: `$ECHOTUNE_HOME`.
+        release: its id.
+        token: of the lease.
+        gate: False publishes it whatever its checks said, which is recorded with it.
+        how: the rest of `publish_release`.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        GateError: a check of it failed; names the first.
+        NotFoundError, InputError, DatabaseError, BusyError: as for `publish_release`.
+    """
+    manifest = read_manifest(home, release)
+    if not manifest.passed:
+        if gate:
+            line = verdict([Check(**check) for check in manifest.checks])
+            raise GateError(
+                f"release {release} is not published: {line}; readers keep the live one, see "
+                f"`echotune releases show {release}`, or pass --no-gate"
+            )
+        check_lease(database, token)
+        write_json(release_folder(home, release) / "manifest.json", replace(manifest, gate=False).to_json())
+    return publish_release(database, home, release, token, **how)
+
+
+def _refuse_run_out(manifest: Manifest, folder: Path) -> None:
+    """A document's life counts from when its release was built, and is part of the document."""
+    if manifest.built_at + RECOMMENDATION_LIFE <= datetime.now(UTC):
+        raise InputError(
+            f"release {manifest.id} was built on {manifest.built_at:%Y-%m-%d}, its lists were to be served for "
+            f"{RECOMMENDATION_LIFE.days} days and have run out; remove {folder} and build it again"
+        )
 
 
 def upload(
@@ -50,29 +141,37 @@ def upload(
         BusyError: a newer run has taken over.
     """
     documents = ReleaseDocuments(release_folder(home, manifest.id), manifest, vectors)
-    _finish_withdrawal(database, token)
+    finish_withdrawal(database, token)
     found = find_release_or_none(database, manifest.id)
     if found and _must_start_over(database, found, documents):
-        update(database, manifest.id, token, {"$set": {"token": token}})  # nothing is removed by a stale run
-        withdraw(database, found)
-        update(database, manifest.id, token, {"$set": {"ledger": {}}, "$unset": {"expired": ""}})
-    ledger = record(database, manifest, token, "uploading").get("ledger", {})
+        # not whole from here on, whoever looks; and nothing is removed by a stale run
+        update(database, manifest.id, token, {"$set": {"state": "uploading", "expired": True, "ledger": {}}})
+        withdraw(database, manifest.id, token, progress)
+        past = dict.fromkeys(("expired", "retiredAt", "withdrawnAt"), "")
+        update(database, manifest.id, token, {"$unset": past})
+    ledger = record(database, manifest, token, "uploading")["ledger"]
     digests = {}
     for output, collection in OUTPUTS.items():
         chunks = documents.chunks(output)
-        total = 0
-        for number in range(chunks):
-            noted = ledger.get(output, {}).get(str(number))
-            if noted is None:
-                chunk = documents.chunk(output, number)
-                check_lease(database, token)
+        sent, total = _noted(ledger, output)
+        for number in range(sent, chunks):
+            chunk = documents.chunk(output, number)
+            with under_lease(database, token):
                 _insert(database, collection, chunk)
-                noted = f"{_digest(bytes(document.raw) for document in chunk):016x}"
-                update(database, manifest.id, token, {"$set": {f"ledger.{output}.{number}": noted}})
-            total += int(noted, 16)
+            total = (total + _digest(bytes(document.raw) for document in chunk)) % MODULUS
+            update(database, manifest.id, token, {"$set": {f"ledger.{output}": {str(number): f"{total:016x}"}}})
             progress(f"writing {output}", number + 1, chunks)
-        digests[output] = f"{total % (1 << 64):016x}"
+        digests[output] = f"{total:016x}"
     return digests
+
+
+def _noted(ledger: Mapping[str, Mapping[str, str]], output: str) -> tuple[int, int]:
+    """How many chunks of an output were sent, and the digest of their documents together.
+
+    Chunks go in order, so that the last one's number and the sum so far tell all; the ledger stays small.
+    """
+    noted = ledger.get(output, {})
+    return max(map(int, noted), default=-1) + 1, sum(int(digest, 16) for digest in noted.values()) % MODULUS
 
 
 def _must_start_over(database: Database[Document], found: Document, documents: ReleaseDocuments) -> bool:
@@ -80,11 +179,9 @@ def _must_start_over(database: Database[Document], found: Document, documents: R
     manifest, ledger = documents.manifest, found["ledger"]
     if found.get("expired") or found["builtAt"] != manifest.built_at or found["counts"] != manifest.counts:
         return True  # expired, built again after its folder was lost, or somebody was erased from it since
-    sent = all(len(ledger.get(output, {})) == documents.chunks(output) for output in OUTPUTS)
-    return sent and any(
-        _stored(database, output, manifest)
-        != (manifest.counts[output], sum(int(noted, 16) for noted in ledger.get(output, {}).values()) % (1 << 64))
-        for output in OUTPUTS
+    noted = {output: _noted(ledger, output) for output in OUTPUTS}
+    return all(noted[output][0] == documents.chunks(output) for output in OUTPUTS) and any(
+        _stored(database, output, manifest) != (manifest.counts[output], noted[output][1]) for output in OUTPUTS
     )
 
 
@@ -92,7 +189,7 @@ def _stored(
     database: Database[Document], output: str, manifest: Manifest, progress: Progress = silent
 ) -> tuple[int, int]:
     """How many documents of an output the database holds, and their digest."""
-    collection, query = _of_release(output, manifest.id)
+    collection, query = of_release(output, manifest.id)
     count, total = 0, 0
     with translated_errors():
         for batch in database[collection].find_raw_batches(query):
@@ -100,7 +197,7 @@ def _stored(
             count += len(found)
             total += _digest(found)
             progress(f"verifying {output}", count, manifest.counts[output])
-    return count, total % (1 << 64)
+    return count, total % MODULUS
 
 
 def verify(
@@ -133,17 +230,20 @@ def switch(database: Database[Document], manifest: Manifest, token: int) -> Poin
     previous = before.release if before else None
     pointer = before if done else move_pointer(database, manifest.id, before, token, previous=previous)
     assert pointer is not None
-    update(database, manifest.id, token, {"$set": {"state": "live"}})
+    _set_live(database, manifest.id, token)
     for entry in all_releases(database):
         replaced = entry["_id"] == pointer.previous or entry["state"] == "live"
         if replaced and entry["_id"] != manifest.id:
-            update(database, entry["_id"], token, {"$set": {"state": "retired"}})
-    expire_old(database, pointer, token)
-    _remove_abandoned(database, token)
+            retired = {"state": "retired", "retiredAt": pointer.changed_at}
+            update(database, entry["_id"], token, {"$set": retired})
     return pointer
 
 
-def rollback(database: Database[Document], token: int) -> tuple[str, str]:
+def _set_live(database: Database[Document], release: str, token: int) -> None:
+    update(database, release, token, {"$set": {"state": "live"}, "$unset": {"retiredAt": ""}})
+
+
+def rollback(database: Database[Document], token: int, progress: Progress = silent) -> tuple[str, str]:
     """Points readers at the release before the live one, in one write, then removes the withdrawn documents.
 
     Returns:
@@ -153,7 +253,7 @@ def rollback(database: Database[Document], token: int) -> tuple[str, str]:
         NotFoundError: there is no release to go back to.
         BusyError: a newer run has moved the pointer.
     """
-    _finish_withdrawal(database, token)
+    finish_withdrawal(database, token, progress)
     live = read_pointer(database)
     if live is None:
         raise NotFoundError("nothing is live yet; run `echotune nightly` first")
@@ -163,59 +263,9 @@ def rollback(database: Database[Document], token: int) -> tuple[str, str]:
     # not the withdrawn release: going back twice goes further back
     older = _newest_before(database, find_release(database, target))
     move_pointer(database, target, live, token, previous=older, withdraw=live.release)
-    update(database, target, token, {"$set": {"state": "live"}})
-    _finish_withdrawal(database, token)
+    _set_live(database, target, token)
+    finish_withdrawal(database, token, progress)
     return live.release, target
-
-
-def _finish_withdrawal(database: Database[Document], token: int) -> None:
-    """Removes the documents of the release that was rolled back, perhaps by a run that was killed while at it."""
-    pointer = read_pointer(database)
-    if pointer is None or pointer.withdraw is None:
-        return
-    update(database, pointer.withdraw, token, {"$set": {"state": "retired", "ledger": {}, "expired": True}})
-    withdraw(database, find_release(database, pointer.withdraw))
-    with translated_errors():
-        releases(database).update_one({"_id": LIVE, "token": {"$lte": token}}, {"$set": {"withdraw": None}})
-
-
-def withdraw(database: Database[Document], release: Document) -> int:
-    """Removes a release's documents, so that clients who don't know the pointer don't meet them; returns how many."""
-    removed = 0
-    with translated_errors():
-        collection, query = _of_release("recommendations", release["_id"])
-        remove_from_cache(database, database[collection].find(query, {"userId": 1, "strategy": 1, "release": 1}))
-        for output in OUTPUTS:
-            collection, query = _of_release(output, release["_id"])
-            removed += database[collection].delete_many(query).deleted_count
-    return removed
-
-
-def expire_old(database: Database[Document], pointer: Pointer, token: int) -> list[str]:
-    """Lets the documents of all but the newest three releases expire now; never the live one or its previous."""
-    kept = {pointer.release, pointer.previous}
-    expired = []
-    whole = [e for e in all_releases(database) if e["state"] in {"live", "retired"} and not e.get("expired")]
-    for entry in whole[KEPT_RELEASES:]:
-        if entry["_id"] in kept:
-            continue
-        now = datetime.now(UTC)
-        with translated_errors():
-            for output in OUTPUTS:
-                collection, query = _of_release(output, entry["_id"])
-                database[collection].update_many(query, {"$set": {"expiresAt": now}})
-        update(database, entry["_id"], token, {"$set": {"expired": True}})
-        expired.append(str(entry["_id"]))
-    return expired
-
-
-def _remove_abandoned(database: Database[Document], token: int) -> None:
-    """Removes what interrupted uploads of other releases left; nobody reads it, and it would lie there for months."""
-    for entry in all_releases(database):
-        if entry["state"] == "uploading":
-            update(database, entry["_id"], token, {"$set": {"ledger": {}}})
-            withdraw(database, entry)
-            update(database, entry["_id"], token, {"$set": {"state": "built"}})
 
 
 def find_release_or_none(database: Database[Document], release: str) -> Document | None:
@@ -227,51 +277,44 @@ def find_release_or_none(database: Database[Document], release: str) -> Document
 
 
 def _is_whole(database: Database[Document], release: str) -> bool:
-    """Whether all documents of a release are there and none has expired."""
+    """Whether all documents of a release are there and none has expired: its books, and a count by the index."""
     found = find_release_or_none(database, release)
-    if found is None or found.get("expired"):
+    if found is None or not _may_be_whole(found):
         return False
     with translated_errors():
         for output in OUTPUTS:
-            collection, query = _of_release(output, release)
-            # a stage of its own: with a second condition the built-in server scans the collection
-            alive = {"$match": {"expiresAt": {"$gt": datetime.now(UTC)}}}
-            counted = list(database[collection].aggregate([{"$match": query}, alive, {"$count": "documents"}]))
-            if sum(row["documents"] for row in counted) != found["counts"][output]:
+            collection, query = of_release(output, release)
+            if database[collection].count_documents(query) != found["counts"][output]:
                 return False
     return True
 
 
+def _may_be_whole(release: Document) -> bool:
+    """Whether a release was published, and nothing has let its documents go: no expiry, and not their age."""
+    return is_served(release) and release["builtAt"] + RECOMMENDATION_LIFE > datetime.now(UTC)
+
+
 def _newest_before(database: Database[Document], release: Document) -> str | None:
-    """The newest retired release built before this one whose documents are still all there."""
+    """The newest release built before this one that one can go back to by the books; going there looks closer."""
     for entry in all_releases(database):
-        older = entry["builtAt"] < release["builtAt"] and entry["state"] == "retired"
-        if older and _is_whole(database, entry["_id"]):
+        if entry["builtAt"] < release["builtAt"] and _may_be_whole(entry):
             return str(entry["_id"])
     return None
-
-
-def _of_release(output: str, release: str) -> tuple[str, dict[str, Any]]:
-    """Where an output's documents are, and a query for them that an index serves."""
-    if output == "recommendations":
-        return RECOMMENDATIONS, {"release": release}
-    return FEATURE_STORE, {"featureType": output, "features.version": release}
 
 
 def _insert(database: Database[Document], collection: str, chunk: list[RawBSONDocument]) -> None:
     """Inserts what is not there yet. A document with the same `_id` is the same document: it is left."""
     if not chunk:
         return  # a release of one listener who knows every track has no lists
-    with translated_errors():
-        try:
-            database[collection].insert_many(chunk, ordered=False)
-        except BulkWriteError as error:
-            others = [e for e in error.details["writeErrors"] if e["code"] != DUPLICATE_KEY]
-            if others:
-                raise DatabaseError(
-                    f"the database refused {len(others):,} documents of {collection}, first: "
-                    f"{str(others[0]['errmsg'])[:150]}; run `echotune schema plan` to see what differs"
-                ) from None
+    try:
+        database[collection].insert_many(chunk, ordered=False)
+    except BulkWriteError as error:
+        others = [e for e in error.details["writeErrors"] if e["code"] != DUPLICATE_KEY]
+        if others:
+            raise DatabaseError(
+                f"the database refused {len(others):,} documents of {collection}, first: "
+                f"{str(others[0]['errmsg'])[:150]}; run `echotune schema plan` to see what differs"
+            ) from None
 
 
 def _digest(documents: Iterable[bytes]) -> int:

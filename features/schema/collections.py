@@ -554,6 +554,7 @@ RELEASES = Collection(
             "gate": BOOL,
             "retiredAt": DATE,
             "pinnedAt": DATE,
+            "withdrawnAt": DATE,
             "dimensions": STRINGS,
             "ledger": OBJECT,
             "erased": OBJECT,

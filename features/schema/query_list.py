@@ -45,15 +45,31 @@ IMPORTING = (
     update("a changed user", names.USERS, {"_id": DOCUMENT}),
 )
 
+IMPORTED = {"importedAt": {"$gt": DATE, "$lte": DATE}}
+
 SNAPSHOT = (
-    *(
-        find(
-            f"{collection} known by a moment",
-            collection,
-            {"$or": [{path: {"$lte": DATE}}, {path: {"$gt": DATE}}, {path: {"$not": {"$type": "date"}}}]},
-            whole=INPUTS,
-        )
-        for collection, path in ((names.LISTENING_HISTORY, "importedAt"), (names.USER_FEEDBACK, "createdAt"))
+    find("plays of a span", names.LISTENING_HISTORY, IMPORTED),
+    find("plays of a span, in order", names.LISTENING_HISTORY, IMPORTED, sort=(("importedAt", 1),)),
+    Query("plays of a span, counted", names.LISTENING_HISTORY, "count", IMPORTED),
+    find(
+        "plays without an import date",
+        names.LISTENING_HISTORY,
+        {"importedAt": {"$not": {"$gt": DATE}}},
+        whole="MongoDB takes the index on importedAt for this, the built-in server's planner does not",
+    ),
+    find("plays imported far ahead", names.LISTENING_HISTORY, {"importedAt": {"$gt": DATE}}),
+    find("plays judged again", names.LISTENING_HISTORY, {"_id": {"$in": [DOCUMENT]}}),
+    find(
+        "feedback known by a moment",
+        names.USER_FEEDBACK,
+        {
+            "$or": [
+                {"createdAt": {"$lte": DATE}},
+                {"createdAt": {"$gt": DATE}},
+                {"createdAt": {"$not": {"$type": "date"}}},
+            ]
+        },
+        whole=INPUTS,
     ),
     *(
         find(f"all {collection}", collection, {}, whole=INPUTS)
@@ -61,6 +77,7 @@ SNAPSHOT = (
     ),
     find("acceptances", names.EVENTS, {"type": "recommendation.accept"}),
     find("erased persons", names.RELEASES, {"_id": {"$gte": "erased:", "$lt": "erased:g"}}, hint="_id_"),
+    find("migrations", names.RELEASES, {"_id": {"$gte": "migration:", "$lt": "migration;"}}, hint="_id_"),
 )
 
 RELEASES = (
@@ -72,7 +89,13 @@ RELEASES = (
         sort=(("builtAt", -1),),
     ),
     update("the pointer's token", names.RELEASES, {"_id": "live"}),
-    update("the lease, taken", names.RELEASES, {"_id": "lease", "token": 1, "owner": None}, "token", "owner"),
+    update(
+        "the lease, taken",
+        names.RELEASES,
+        {"_id": "lease", "token": 1, "owner": None, "expiresAt": DATE},
+        *("token", "owner", "expiresAt"),
+    ),
+    update("the releases' tokens", names.RELEASES, {"state": {"$in": list(names.RELEASE_STATES)}}),
     update("the lease, renewed or left", names.RELEASES, {"_id": "lease", "token": 1}, "token"),
     update("a release's document", names.RELEASES, {"_id": RELEASE, "token": {"$lte": 1}}, "token"),
     update(
@@ -82,23 +105,27 @@ RELEASES = (
 
 LISTS = {"release": RELEASE}
 FEATURES = {"featureType": "user_profile", "features.version": RELEASE}
-UNEXPIRED = {"$match": {"expiresAt": {"$gt": DATE}}}
 
 OUTPUTS = (
     find("features of a release", names.FEATURE_STORE, FEATURES),
-    update("features that expire", names.FEATURE_STORE, FEATURES),
-    Query("features withdrawn", names.FEATURE_STORE, "delete", FEATURES),
-    aggregate("features counted", names.FEATURE_STORE, {"$match": FEATURES}, UNEXPIRED, {"$count": "documents"}),
+    Query("features counted", names.FEATURE_STORE, "count", FEATURES),
     find("lists of a release", names.RECOMMENDATIONS, LISTS),
-    update("lists that expire", names.RECOMMENDATIONS, LISTS),
-    Query("lists withdrawn", names.RECOMMENDATIONS, "delete", LISTS),
-    aggregate("lists counted", names.RECOMMENDATIONS, {"$match": LISTS}, UNEXPIRED, {"$count": "documents"}),
+    Query("lists counted", names.RECOMMENDATIONS, "count", LISTS),
+    *(
+        query
+        for collection in (names.FEATURE_STORE, names.RECOMMENDATIONS)
+        for query in (
+            update(f"{collection} that expire", collection, {"_id": {"$in": [DOCUMENT]}}),
+            Query(f"{collection} withdrawn", collection, "delete", {"_id": {"$in": [DOCUMENT]}}),
+        )
+    ),
     update("a cached list", names.RECOMMENDATIONS_CACHE, {"_id": DOCUMENT}),
     find("cached lists of a release", names.RECOMMENDATIONS_CACHE, {"_id": {"$in": [DOCUMENT]}}),
     Query("cached lists withdrawn", names.RECOMMENDATIONS_CACHE, "delete", {"_id": {"$in": [DOCUMENT]}}),
 )
 
 READERS = (
+    update("a pin", names.RELEASES, {"_id": RELEASE, "pinnedAt": {"$not": {"$gt": DATE}}}, "pinnedAt"),
     find("one feature", names.FEATURE_STORE, {"_id": DOCUMENT}),
     find("one list", names.RECOMMENDATIONS, {"_id": DOCUMENT}),
     find("features of many", names.FEATURE_STORE, {"_id": {"$in": [DOCUMENT]}}),

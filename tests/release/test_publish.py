@@ -1,19 +1,19 @@
 """Upload, verify, switch, roll back, expire: interrupted anywhere, done twice, and by two runs at once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import bson
 import pytest
 from bson import ObjectId
 from documents import SMALL
+from published import Interruption, Raising, expected, states, stored
 from pymongo.database import Database
 
 from features.errors import BusyError, DatabaseError, NotFoundError
 from features.release import publish as module
+from features.release import retention
 from features.release.build import build_release
 from features.release.documents import OUTPUTS, ReleaseDocuments
 from features.release.ledger import find_release, hold_lease, read_pointer
@@ -23,55 +23,9 @@ from features.schema import names
 from features.storage import write_json
 
 
-def stored(database: Database, release: str | None = None) -> set[bytes]:
-    """All documents of the outputs, as their bytes."""
-    found: set[bytes] = set()
-    for collection, field in ((names.FEATURE_STORE, "features.version"), (names.RECOMMENDATIONS, "release")):
-        query = {} if release is None else {field: release}
-        found |= {bson.encode(document) for document in database[collection].find(query)}
-    return found
-
-
-def expected(home, release: Manifest) -> set[bytes]:
-    """The same, from the files."""
-    documents = ReleaseDocuments(release_folder(home, release.id), release)
-    return {
-        bson.encode(bson.decode(document.raw))
-        for output in OUTPUTS
-        for number in range(documents.chunks(output))
-        for document in documents.chunk(output, number)
-    }
-
-
 def count_chunks(home, release: Manifest) -> int:
     documents = ReleaseDocuments(release_folder(home, release.id), release)
     return sum(documents.chunks(output) for output in OUTPUTS)
-
-
-def states(database: Database) -> dict[str, str]:
-    return {document["_id"]: document["state"] for document in database.releases.find({"state": {"$exists": True}})}
-
-
-class Interruption(BaseException):
-    """As sudden as a kill, as far as Python lets a test go."""
-
-
-class Raising:
-    """The original function, but for its n-th call, which does something else and then raises."""
-
-    def __init__(
-        self, original: Callable[..., Any], number: int, instead: Callable[..., Any] = lambda *_: None
-    ) -> None:
-        self.original = original
-        self.left = number
-        self.instead = instead
-
-    def __call__(self, *arguments: Any) -> Any:
-        self.left -= 1
-        if self.left == -1:
-            self.instead(*arguments)
-            raise Interruption
-        return self.original(*arguments)
 
 
 def interrupt_upload(database: Database, home: Path, release: Manifest, function: str, raising: Raising) -> None:
@@ -126,8 +80,9 @@ def test_an_upload_interrupted_anywhere_goes_on_and_ends_the_same(ready, home, m
     for chunk in range(chunks):
         interrupt_upload(ready, home, manifest, *INTERRUPTIONS[where](chunk))
         assert read_pointer(ready) is None
-        noted = sum(len(notes) for notes in find_release(ready, manifest.id)["ledger"].values())
-        assert noted == chunk
+        ledger = find_release(ready, manifest.id)["ledger"]
+        assert sum(1 + int(number) for notes in ledger.values() for number in notes) == chunk
+        assert all(len(notes) == 1 for notes in ledger.values())  # it does not grow with the release
         sent.clear()
         with monkeypatch.context() as patch:
             patch.setattr(module, "_insert", lambda *arguments: (sent.append(1), insert(*arguments)))
@@ -253,18 +208,6 @@ def test_a_release_built_again_after_its_folder_was_lost_publishes_cleanly(ready
     assert stored(ready) == expected(home, again)
 
 
-def test_what_an_abandoned_upload_left_is_gone_with_the_next_release(ready, home, another, publish):
-    abandoned, first, second = another(1), another(2), another(3)
-    publish(first)
-    interrupt_upload(ready, home, abandoned, "_insert", Raising(module._insert, 5))
-    assert stored(ready, abandoned.id)
-    publish(second)
-    assert not stored(ready, abandoned.id)
-    assert states(ready) == {abandoned.id: "built", first.id: "retired", second.id: "live"}
-    publish(abandoned)  # it can still be published
-    assert stored(ready, abandoned.id) == expected(home, abandoned)
-
-
 def test_a_switch_interrupted_after_the_pointer_moved_counts_as_done(ready, home, another, publish, monkeypatch):
     first, second = publish(another(1)), another(2)
     with monkeypatch.context() as patch, hold_lease(ready) as token:
@@ -363,12 +306,23 @@ def test_a_stale_run_cannot_roll_back(ready, another, publish):
     assert read_pointer(ready).release == second.id
 
 
-@pytest.mark.parametrize("step", range(3))
-def test_a_rollback_interrupted_anywhere_leaves_a_whole_release_live(ready, home, another, publish, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("owner", "function", "number"),
+    [
+        (module, "update", 0),
+        (retention, "update", 0),
+        (retention, "withdraw", 0),
+        (retention, "remove_from_cache", 1),
+        (retention, "update", 1),
+    ],
+)
+def test_a_rollback_interrupted_anywhere_leaves_a_whole_release_live(
+    ready, home, another, publish, monkeypatch, owner, function, number
+):
     first, second, third = (publish(another(number)) for number in (1, 2, 3))
-    function = "withdraw" if step == 2 else "update"
+    monkeypatch.setattr(retention, "IN_LIST", 5)
     with monkeypatch.context() as patch, hold_lease(ready) as token:
-        patch.setattr(module, function, Raising(getattr(module, function), step % 2))
+        patch.setattr(owner, function, Raising(getattr(owner, function), number))
         with pytest.raises(Interruption):
             rollback(ready, token)
     pointer = read_pointer(ready)
@@ -379,62 +333,6 @@ def test_a_rollback_interrupted_anywhere_leaves_a_whole_release_live(ready, home
     assert stored(ready) == expected(home, first)  # what the killed run left is gone too
     publish(third)
     assert stored(ready, third.id) == expected(home, third)
-
-
-# --- expiry ---
-
-
-def expired(database: Database, releases: Iterable[Manifest]) -> dict[str, bool]:
-    """For each release whether all of its documents (True) or none (False) have expired."""
-    now = datetime.now(UTC)
-    found = {}
-    for release in releases:
-        documents = [bson.decode(document) for document in stored(database, release.id)]
-        gone = {document["expiresAt"].replace(tzinfo=UTC) <= now for document in documents}
-        assert len(gone) == 1
-        found[release.id] = gone.pop()
-    return found
-
-
-def test_the_fourth_release_expires_the_first_and_no_other(ready, another, publish):
-    made = [publish(another(number)) for number in (1, 2, 3)]
-    assert set(expired(ready, made).values()) == {False}
-    made.append(publish(another(4)))
-    assert list(expired(ready, made).values()) == [True, False, False, False]
-    made.append(publish(another(5)))
-    assert list(expired(ready, made).values()) == [True, True, False, False, False]
-
-
-def test_an_expired_release_can_be_published_again(ready, home, another, publish):
-    made = [publish(another(number)) for number in (1, 2, 3, 4)]
-    publish(made[0])
-    assert read_pointer(ready).release == made[0].id
-    assert stored(ready, made[0].id) == expected(home, made[0])
-    with hold_lease(ready) as token:
-        assert rollback(ready, token) == (made[0].id, made[3].id)
-
-
-def test_one_does_not_go_back_to_an_expired_release(ready, another, publish, back):
-    made = [publish(another(number)) for number in (1, 2, 3, 4)]
-    assert [back(), back()] == [(made[3].id, made[2].id), (made[2].id, made[1].id)]
-    with pytest.raises(NotFoundError, match="to go back to"):
-        back()
-
-
-def test_one_does_not_go_back_to_lists_that_have_run_out_by_themselves(ready, home, another, publish, back):
-    old = replace(another(1), built_at=datetime.now(UTC).replace(microsecond=0) - timedelta(days=40))
-    write_json(release_folder(home, old.id) / "manifest.json", old.to_json())
-    publish(old)
-    new = publish(another(2))
-    with pytest.raises(NotFoundError, match=f"there is no release before {new.id} to go back to"):
-        back()  # recommendations are served for 30 days
-
-
-def test_a_withdrawn_release_does_not_count_among_the_three_kept(ready, another, publish, back):
-    made = [publish(another(number)) for number in (1, 2, 3)]
-    back()
-    made.append(publish(another(4)))
-    assert list(expired(ready, [made[0], made[1], made[3]]).values()) == [False, False, False]
 
 
 def test_a_real_build_publishes_through_the_validators(ready, snapshot, home, publish, original):

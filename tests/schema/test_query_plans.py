@@ -22,12 +22,12 @@ from features.erasure.tombstones import Tombstones
 from features.erasure.traces import find_traces
 from features.errors import DatabaseError, NotFoundError, StaleWriteError
 from features.monitoring import Thresholds, examine
-from features.release import publish
 from features.release.build import build_release
 from features.release.ledger import find_release, hold_lease
 from features.release.manifest import Manifest, release_folder
 from features.release.mirror import mirror_cache
-from features.release.publish import rollback, switch, upload, verify
+from features.release.publish import publish_release, rollback, switch, upload, verify
+from features.release.retention import pin, prune
 from features.release.store import FeatureStore
 from features.schema import names, plan, queries
 from features.schema.check import REFERENCES, check
@@ -185,20 +185,31 @@ def importing(world: World) -> None:
         import_table(world.database, kind, path, home=world.home, now=NOW, mapping=parse_mapping([]))
 
 
+def taking_snapshots(world: World) -> None:
+    """One after another, with a play that is judged again and one that is gone."""
+    world.aside[names.LISTENING_HISTORY].insert_one(
+        {"userId": "ann", "trackId": "t", "playedAt": NOW + timedelta(hours=1), "importedAt": BOUND}
+    )
+    take_snapshot(world.database, world.home, NOW)
+    world.aside[names.LISTENING_HISTORY].delete_one({"userId": "cat"})
+    assert len(take_snapshot(world.database, world.home, NOW).notes) == 1
+
+
 def publishing(world: World) -> None:
     """Several releases, so that old ones expire; one left halfway, one that lost a document, two ways back."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "KEPT_RELEASES", 2)
-        for number in (1, 2, 3, 4):
-            world.publish(world.another(number))
-        with hold_lease(world.database) as token:
-            upload(world.database, world.home, world.another(5), token)
-        world.publish(world.another(6))
-        mirror_cache(world.database, world.home, world.another(6), 1_000)
-        world.aside[names.RECOMMENDATIONS].delete_one({"release": world.another(6).id})
-        world.publish(world.another(6))
-        with hold_lease(world.database) as token:
-            rollback(world.database, token)
+    for number in (1, 2, 3, 4):
+        world.publish(world.another(number))
+    with hold_lease(world.database) as token:
+        upload(world.database, world.home, world.another(5), token)
+    with hold_lease(world.database) as token:
+        publish_release(world.database, world.home, world.another(6).id, token)
+        prune(world.database, world.home, token, 2, NOW + timedelta(days=1))
+    mirror_cache(world.database, world.home, world.another(6), 1_000)
+    world.aside[names.RECOMMENDATIONS].delete_one({"release": world.another(6).id})
+    world.publish(world.another(6))
+    with hold_lease(world.database) as token:
+        rollback(world.database, token)
+    pin(world.database, world.another(4).id, NOW)
 
 
 def reading(world: World) -> None:
@@ -277,6 +288,7 @@ def erasing(world: World) -> None:
 
 SCENARIOS: list[Callable[[World], None]] = [
     importing,
+    taking_snapshots,
     publishing,
     reading,
     asking,

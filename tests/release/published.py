@@ -1,0 +1,58 @@
+"""What a database holds of releases, and a way to end a run in the middle of a step."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bson
+from pymongo.database import Database
+
+from features.release.documents import OUTPUTS, ReleaseDocuments
+from features.release.manifest import Manifest, release_folder
+from features.schema import names
+
+
+def stored(database: Database, release: str | None = None) -> set[bytes]:
+    """All documents of the outputs, as their bytes."""
+    found: set[bytes] = set()
+    for collection, field in ((names.FEATURE_STORE, "features.version"), (names.RECOMMENDATIONS, "release")):
+        query = {} if release is None else {field: release}
+        found |= {bson.encode(document) for document in database[collection].find(query)}
+    return found
+
+
+def expected(home: Path, release: Manifest) -> set[bytes]:
+    """The same, from the files."""
+    documents = ReleaseDocuments(release_folder(home, release.id), release)
+    return {
+        bson.encode(bson.decode(document.raw))
+        for output in OUTPUTS
+        for number in range(documents.chunks(output))
+        for document in documents.chunk(output, number)
+    }
+
+
+def states(database: Database) -> dict[str, str]:
+    return {document["_id"]: document["state"] for document in database.releases.find({"state": {"$exists": True}})}
+
+
+class Interruption(BaseException):
+    """As sudden as a kill, as far as Python lets a test go."""
+
+
+class Raising:
+    """The original function, but for its n-th call, which does something else and then raises."""
+
+    def __init__(
+        self, original: Callable[..., Any], number: int, instead: Callable[..., Any] = lambda *_: None
+    ) -> None:
+        self.original = original
+        self.left = number
+        self.instead = instead
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.left -= 1
+        if self.left == -1:
+            self.instead(*arguments)
+            raise Interruption
+        return self.original(*arguments)
