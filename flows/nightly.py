@@ -15,18 +15,15 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from features.database import open_database
-from features.erasure.files import leave_out_erased
-from features.erasure.tombstones import read_tombstones
 from features.errors import GateError, NotFoundError, UnreachableError
 from features.evaluate.gate import Check, verdict
 from features.parameters import NightlyParameters, resolve_as_of
 from features.progress import Progress, silent
 from features.release.build import build_release
-from features.release.events import append_events
 from features.release.ledger import hold_lease, read_pointer, record
 from features.release.manifest import Manifest, read_manifest, release_id
 from features.release.mirror import mirror_cache
-from features.release.publish import switch, upload, verify
+from features.release.publish import publish_release
 from features.schema import plan
 from features.settings import get_settings
 from features.snapshot.take import open_snapshot, take_snapshot
@@ -113,14 +110,15 @@ def publish(release: str, token: int) -> None:
     """Upload, without who was erased since it was built, verify, tell the events, switch."""
     settings = get_settings()
     with open_database(settings) as database:
-        erased = read_tombstones(database, settings.echotune_hash_key)
-        manifest = leave_out_erased(settings.echotune_home, release, erased)
-        digests = upload(
-            database, settings.echotune_home, manifest, token, settings.echotune_vectors, reporter.progress
+        publish_release(
+            database,
+            settings.echotune_home,
+            release,
+            token,
+            settings.echotune_hash_key,
+            settings.echotune_vectors,
+            reporter.progress,
         )
-        verify(database, manifest, digests, reporter.progress)
-        append_events(database, settings.echotune_home, manifest)
-        switch(database, manifest, token)
 
 
 @_stage("mirror")
