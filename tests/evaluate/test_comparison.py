@@ -297,6 +297,7 @@ def ranked(ndcg, error=0.002, users=500.0):
         (ranked(0.179), ranked(0.20), False),
         (ranked(0.10, 0.04), ranked(0.20), True),  # large, but chance
         (ranked(0.10), ranked(0.20, 0.04), True),
+        (ranked(0.15, 0.012), ranked(0.20, 0.012), True),  # both errors count
         (ranked(0.10, 0.03), ranked(0.20), False),
         (ranked(0.0, 0.0), ranked(0.20), False),
         (ranked(0.0, users=29.0), ranked(0.20), True),
