@@ -26,7 +26,8 @@ from features.release.mirror import mirror_cache
 from features.release.publish import publish_release
 from features.schema import plan
 from features.settings import get_settings
-from features.snapshot.take import open_snapshot, take_snapshot
+from features.snapshot.stored import open_snapshot
+from features.snapshot.take import take_snapshot
 from flows.summary import contents_table, summary_markdown
 
 

@@ -19,9 +19,17 @@ from features.erasure.records import Person
 from features.erasure.tombstones import Tombstones
 from features.errors import StorageError
 from features.release.manifest import Manifest, from_json, read_manifest, release_folder
-from features.snapshot.digest import RowDigest
 from features.snapshot.fields import SOURCES
-from features.snapshot.take import NOT_IN_DIGEST, Snapshot, open_snapshot, remove_strays, write_manifest
+from features.snapshot.stored import (
+    Part,
+    Span,
+    TableSummary,
+    checksum,
+    described,
+    open_snapshot,
+    remove_strays,
+    write_manifest,
+)
 from features.storage import translated_storage_errors, whole_file, write_json
 
 Keep = Callable[[pa.Table], pa.Table]
@@ -150,32 +158,64 @@ def _erase_from_snapshot(home: Path, database_name: str, person: Person, documen
         name, table = source.table, snapshot.tables[source.table]
         gone = pa.array(sorted(document_ids.get(source.collection, ())), pa.string())
         set_aside = folder / snapshot.set_aside_name(name)
-        changed += sum(_rewrite(folder / part, _without_user(person.text), "user_id") for part in table.parts)
-        changed += _rewrite(set_aside, _without_documents(gone), "document_id")
+        own = [*table.files, *([table.apart] if table.apart else [])]
+        changed += sum(_rewrite(folder / part.name, _without_user(person.text), "user_id") for part in table.files)
+        for path in (set_aside, *(folder / part.name for part in own if part is table.apart)):
+            changed += _rewrite(path, _without_documents(gone), "document_id")
         # by what the files hold, so that a run cut short before this line is made good
-        used, aside = sum(_rows(folder / part) for part in table.parts), _rows(set_aside)
-        if (used, aside) != (table.used, table.set_aside):
-            reasons = Counter(pq.read_table(set_aside)["reason"].to_pylist()) if aside else Counter[str]()
-            tables[name] = replace(
-                table,
-                read=used + aside,
-                used=used,
-                set_aside=aside,
-                reasons=dict(reasons.most_common()),
-                digest=_digest(snapshot, name) if used != table.used else table.digest,
-            )
-    left = replace(snapshot, tables=tables)
-    if left != snapshot:
-        write_manifest(left)
-    remove_strays(left)  # what killed runs wrote may name the person too
+        left = {part.name: _described(folder, part) for part in own}
+        aside = _rows(set_aside)
+        if aside != table.set_aside or any(left[part.name] != part for part in own):
+            tables[name] = _with_parts(folder, table, left, Counter(_reasons(set_aside)))
+    left_snapshot = replace(snapshot, tables=tables)
+    if left_snapshot != snapshot:
+        write_manifest(left_snapshot)
+    remove_strays(left_snapshot)  # what killed runs wrote may name the person too
     return changed
 
 
-def _digest(snapshot: Snapshot, name: str) -> str:
-    digest = RowDigest(NOT_IN_DIGEST)
-    for part in snapshot.tables[name].parts:
-        digest.add(pq.read_table(snapshot.folder / part))
-    return digest.hex()
+def _described(folder: Path, part: Part) -> Part:
+    """A part as its file is now."""
+    unchanged = checksum(folder / part.name) == part.checksum
+    return part if unchanged else described(folder, part.name, pq.read_table(folder / part.name))
+
+
+def _reasons(set_aside: Path) -> list[str]:
+    return list(pq.read_table(set_aside)["reason"].to_pylist()) if set_aside.exists() else []
+
+
+def _with_parts(folder: Path, table: TableSummary, left: Mapping[str, Part], reasons: Counter[str]) -> TableSummary:
+    """A table with its parts as they are now, and the numbers that follow from them."""
+    apart = left[table.apart.name] if table.apart else None
+    spans = tuple(
+        replace(
+            span,
+            parts=[left[part.name] for part in span.parts],
+            documents=sum(left[part.name].rows for part in span.parts) + _imported_in(folder, apart, span),
+        )
+        for span in table.spans
+    )
+    loose = [left[part.name] for part in table.loose]
+    used, aside = sum(part.rows for part in left.values() if part is not apart), reasons.total()
+    by_number = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+    return replace(
+        table,
+        read=used + aside,
+        used=used,
+        set_aside=aside,
+        reasons=dict(by_number),
+        loose=loose,
+        spans=spans,
+        apart=apart,
+    )
+
+
+def _imported_in(folder: Path, apart: Part | None, span: Span) -> int:
+    """How many of the documents set aside were imported within a span."""
+    if apart is None:
+        return 0
+    moments = pq.read_table(folder / apart.name, columns=["imported_at"])["imported_at"].to_pylist()
+    return sum(1 for moment in moments if span.after < moment <= span.until)
 
 
 def _erase_from_rejected(path: Path, person: Person) -> int:

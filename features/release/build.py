@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from features.recommend.lists import RankedList, recommend
 from features.recommend.scores import Evidence, forbidden
 from features.release.manifest import Manifest, code_version, release_folder, release_id
 from features.schema.names import AUDIO_NAMES
-from features.snapshot.take import Snapshot
+from features.snapshot.stored import Snapshot
 from features.storage import translated_storage_errors, whole_folder, write_json
 
 ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000, "recommendations": 100}
@@ -152,7 +151,7 @@ def _build(
             **{name: outputs[name].num_rows for name in ROW_GROUPS},
         },
         {
-            name: {key: value for key, value in asdict(table).items() if key not in {"digest", "parts"}}
+            name: {"read": table.read, "used": table.used, "set_aside": table.set_aside, "reasons": table.reasons}
             | ({"later": dataset.later[name]} if name in dataset.later else {})
             for name, table in snapshot.tables.items()
         },

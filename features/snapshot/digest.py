@@ -1,6 +1,6 @@
 """A digest of rows that does not depend on their order: incremental or whole, one part or many, it is the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,15 +24,34 @@ class RowDigest:
     def add(self, rows: pa.Table) -> None:
         """Takes in some more rows."""
         self.rows += rows.num_rows
-        hashes = np.zeros(rows.num_rows, np.uint64)
-        for name in rows.column_names:
-            if name not in self.leave_out:
-                hashes = _mixed(hashes * GOLDEN + _column_hashes(rows[name]))
-        self.total = (self.total + int(hashes.sum(dtype=np.uint64))) % (1 << 64)
+        self.total = (self.total + int(row_hashes(rows, self.leave_out).sum(dtype=np.uint64))) % (1 << 64)
 
     def hex(self) -> str:
         """The digest as text, with the number of rows behind the dash."""
-        return f"{self.total:016x}-{self.rows}"
+        return digest_text(self.total, self.rows)
+
+
+def digest_text(total: int, rows: int) -> str:
+    """A digest as text, from the sum of the rows' hashes and their number."""
+    return f"{total:016x}-{rows}"
+
+
+def sum_of_digests(digests: Iterable[str]) -> str:
+    """The digest of several lots of rows together, by theirs."""
+    total = rows = 0
+    for digest in digests:
+        hashes, _, count = digest.partition("-")
+        total, rows = (total + int(hashes, 16)) % (1 << 64), rows + int(count)
+    return digest_text(total, rows)
+
+
+def row_hashes(rows: pa.Table, leave_out: Iterable[str] = ()) -> np.ndarray:
+    """(n,) uint64: a hash a row, of all columns but those left out."""
+    hashes = np.zeros(rows.num_rows, np.uint64)
+    for name in rows.column_names:
+        if name not in leave_out:
+            hashes = _mixed(hashes * GOLDEN + _column_hashes(rows[name]))
+    return hashes
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -38,7 +38,8 @@ class Source:
     """A collection as a snapshot reads it.
 
     `known_at` names the column that says since when a document is known; without one, the collection is read
-    whole, as it is now. `in_bulk` lets the Arrow reader try first.
+    as it is now. `in_bulk` lets the Arrow reader try first. `in_spans` is for a collection that only grows, but for
+    what is removed: what was known at the last snapshot is not read again.
     """
 
     table: str
@@ -46,8 +47,14 @@ class Source:
     fields: tuple[Field, ...]
     known_at: str | None = None
     in_bulk: bool = False
+    in_spans: bool = False
     of_type: str | None = None
     """For a collection of many things: the only `type` that is read."""
+
+    @property
+    def known_path(self) -> str:
+        """The database's path of `known_at`."""
+        return next(field.path for field in self.fields if field.column == self.known_at)
 
     @property
     def projection(self) -> dict[str, Any]:
@@ -93,6 +100,7 @@ PLAYS = Source(
     ),
     known_at="imported_at",
     in_bulk=True,
+    in_spans=True,
 )
 
 FEEDBACK = Source(

@@ -28,7 +28,10 @@ from features.schema.ids import OBJECT_ID_PREFIX, STRING_PREFIX, encode_id
 from features.snapshot.bent import was_bent
 from features.snapshot.fields import ARROW_TYPES, Field, Source
 
-SET_ASIDE_SCHEMA = pa.schema([("document_id", pa.string()), ("reason", pa.string())])
+SET_ASIDE_SCHEMA = pa.schema(
+    [("document_id", pa.string()), ("reason", pa.string()), ("imported_at", pa.timestamp("ms", tz="UTC"))]
+)
+"""What is kept of a document that can't be used; `imported_at` only of plays that have one."""
 
 # Dates outside year 1..9999 come as plain milliseconds instead of an error that would lose the whole batch.
 CAREFUL_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -154,7 +157,7 @@ def _escape(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _read_carefully(documents: Iterable[bytes], source: Source) -> Batch:
     rows: list[dict[str, Any]] = []
-    faults: list[tuple[str, str]] = []
+    faults: list[dict[str, Any]] = []
     for raw in documents:
         document = bson.decode(raw, CAREFUL_CODEC)
         row, reason = _row(document, source.fields)
@@ -162,11 +165,19 @@ def _read_carefully(documents: Iterable[bytes], source: Source) -> Batch:
         if reason is None:
             rows.append({"document_id": document_id, **row})
         else:
-            faults.append((document_id, reason))
+            known = _date(_at(document, source.known_path)) if source.in_spans else None
+            faults.append({"document_id": document_id, "reason": reason, "imported_at": known})
     return Batch(
         pa.Table.from_pylist(rows, schema=source.raw_schema),
-        pa.table([[f[0] for f in faults], [f[1] for f in faults]], schema=SET_ASIDE_SCHEMA),
+        pa.Table.from_pylist(faults, schema=SET_ASIDE_SCHEMA),
     )
+
+
+def set_aside(ids: pa.ChunkedArray, reason: str | pa.ChunkedArray, imported_at: pa.ChunkedArray | None) -> pa.Table:
+    """Documents that can't be used, with the reason of each or one for all."""
+    reasons = pa.array([reason] * len(ids), pa.string()) if isinstance(reason, str) else reason
+    known = pa.nulls(len(ids), SET_ASIDE_SCHEMA.field("imported_at").type) if imported_at is None else imported_at
+    return pa.table([ids, reasons, known], schema=SET_ASIDE_SCHEMA)
 
 
 def id_text(value: Any) -> str:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema.names import AUDIO_FEATURES, MAX_ID_BYTES, MAX_PLAY_MS, SIGNALS
-from features.snapshot.read import SET_ASIDE_SCHEMA
+from features.snapshot.read import set_aside
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A play this far after the moment of reading is another machine's clock, one further on is a fault."""
@@ -26,7 +26,7 @@ def split(rows: pa.Table, table: str, bound: datetime) -> tuple[pa.Table, pa.Tab
         bound: when the snapshot is taken, aware.
 
     Returns:
-        The good rows (n, columns of the snapshot's table) and the bad ones (m, document_id and reason);
+        The good rows (n, columns of the snapshot's table) and the bad ones (m, `SET_ASIDE_SCHEMA`);
         n + m is the number of rows.
     """
     reason = pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
@@ -35,7 +35,8 @@ def split(rows: pa.Table, table: str, bound: datetime) -> tuple[pa.Table, pa.Tab
         if pc.any(surely).as_py():
             reason = pc.if_else(pc.and_(surely, pc.is_null(reason)), text, reason)
     good = pc.is_null(reason)
-    bad = pa.table([rows["document_id"], reason], schema=SET_ASIDE_SCHEMA).filter(pc.invert(good))
+    known = rows["imported_at"] if "imported_at" in rows.column_names else None
+    bad = set_aside(rows["document_id"], reason, known).filter(pc.invert(good))
     return SHAPES[table](rows.filter(good)), bad
 
 

@@ -24,6 +24,7 @@ from features.release.manifest import (
     releases_on_disk,
 )
 from features.schema.names import AUDIO_NAMES
+from features.snapshot.stored import Part
 from features.snapshot.take import take_snapshot
 
 FILES = ("user_profile", "track_embedding", "similarity", "recommendations", "tracks")
@@ -174,7 +175,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(snapshot, tmp_path, monkeypa
 
 def test_a_snapshot_that_lost_a_part_is_told_as_that(snapshot, tmp_path):
     tables = dict(snapshot.tables)
-    tables["plays"] = replace(tables["plays"], parts=["plays/gone.parquet"])
+    tables["plays"] = replace(tables["plays"], loose=[Part("plays/gone.parquet", 1, "0-1", "")])
     with pytest.raises(StorageError, match="take a new snapshot"):
         build_release(replace(snapshot, tables=tables), tmp_path, SMALL, BOUND)
     assert releases_on_disk(tmp_path) == []
