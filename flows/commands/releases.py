@@ -10,10 +10,12 @@ from features.release.ledger import all_releases, find_release, hold_lease, read
 from features.release.manifest import read_manifest, releases_on_disk
 from features.release.publish import rollback as roll_back
 from features.settings import get_settings
+from flows.commands import release_diff
 from flows.commands.options import Json
 from flows.console import say, show_json, show_table
 
-app = typer.Typer(no_args_is_help=True, help="List, show and roll back releases.")
+app = typer.Typer(no_args_is_help=True, help="List, show, compare and roll back releases.")
+app.command()(release_diff.diff)
 
 
 @app.command(name="list")
