@@ -4,6 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+POINTS ?= 300
+SEED ?= 1
+OUT ?= data/faults
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
@@ -29,6 +32,9 @@ test: $(READY) ## every test
 test-fast: $(READY) ## the tests without those marked slow
 	$(BIN)/python -m pytest -m 'not slow'
 
+faults: $(READY) ## break nights in POINTS ways, by SEED; the table goes to OUT
+	PYTHONPATH=tests $(BIN)/python -m faults --points $(POINTS) --seed $(SEED) --out $(OUT)
+
 check: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +47,4 @@ format: $(READY) ## let ruff put the code in form
 clean: ## remove .venv and caches; data/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-fast check format clean
+.PHONY: help setup demo test test-fast faults check format clean

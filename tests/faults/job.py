@@ -25,7 +25,7 @@ from flows import cli
 
 code_version()  # of what is imported here and now: an edit meanwhile must not give the next job other ids
 
-LEASE_LIFE_S = 3.0
+LEASE_LIFE_S = 5.0
 
 
 @dataclass(frozen=True)
