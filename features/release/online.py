@@ -83,7 +83,8 @@ class OnlineRelease:
         for start in range(0, len(wanted), IN_LIST):
             texts = {self._document_id(references[0], text): text for text in wanted[start : start + IN_LIST]}
             with translated_errors():
-                answer = collection.find({"_id": {"$in": list(texts)}}, projection, batch_size=IN_LIST)
+                # one more than can come, or the server would wait to be asked whether there is more
+                answer = collection.find({"_id": {"$in": list(texts)}}, projection, batch_size=IN_LIST + 1)
                 documents = [found for found in answer if found["expiresAt"] > self.now]
             yield [texts[found["_id"]] for found in documents], documents
 

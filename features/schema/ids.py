@@ -50,7 +50,8 @@ def meant_ids(user: UserId) -> list[UserId]:
     if isinstance(user, ObjectId):
         return [user]
     first = decode_id(user)
-    return [first, ObjectId(user)] if first == user and ObjectId.is_valid(user) else [first]
+    is_hexadecimal = len(user) == 24 and ObjectId.is_valid(user)
+    return [first, ObjectId(user)] if is_hexadecimal and first == user else [first]
 
 
 def id_fault(text: str | None) -> str | None:

@@ -15,6 +15,7 @@ from pymongo import MongoClient, monitoring
 from timelines import EVERYTHING
 
 from features.errors import InputError, NotFoundError
+from features.release import online
 from features.release.historical import get_historical_features
 from features.release.ledger import hold_lease
 from features.release.manifest import release_folder
@@ -44,15 +45,15 @@ def everyone() -> list[dict[str, Any]]:
 def test_the_database_gives_what_the_disk_gives_of_the_same_release(ready, publish, manifest, home, vectors):
     """The disk's values are compared with the Parquet rows one by one in the tests of the past."""
     publish(manifest, vectors)
-    online = FeatureStore(ready).get_online_features(EVERYTHING, everyone(), full_feature_names=True)
+    live = FeatureStore(ready).get_online_features(EVERYTHING, everyone(), full_feature_names=True)
     rows = [row | {"event_timestamp": manifest.as_of} for row in everyone()]
-    offline = get_historical_features(home, rows, EVERYTHING, full_feature_names=True)
-    assert online.unknown == offline.unknown
-    expected = offline.to_arrow().drop_columns(["event_timestamp"])
-    assert online.to_arrow().schema == expected.schema
-    assert online.to_arrow().num_rows == 8
+    disk = get_historical_features(home, rows, EVERYTHING, full_feature_names=True)
+    assert live.unknown == disk.unknown
+    expected = disk.to_arrow().drop_columns(["event_timestamp"])
+    assert live.to_arrow().schema == expected.schema
+    assert live.to_arrow().num_rows == 8
     for name in expected.column_names:
-        got, wanted = online.to_dict()[name], expected[name].to_pylist()
+        got, wanted = live.to_dict()[name], expected[name].to_pylist()
         if vectors == "float32" and name.removeprefix("user_profile__") in manifest.dimensions:
             wanted = [None if value is None else float(np.float32(value)) for value in wanted]
         assert repr(got) == repr(wanted), name
@@ -210,6 +211,17 @@ def test_a_long_list_is_asked_for_in_short_lists_once_each_with_what_is_needed_o
     assert len({document for asked in lists for document in asked}) == 1_104
     wanted = {"features.vector": 1, "metadata.confidence": 1, "expiresAt": 1}
     assert [command["projection"] for command in finds.commands] == [wanted] * 3
+
+
+def test_a_list_all_of_which_is_there_is_one_question(ready, server_uri, publish, manifest, monkeypatch):
+    publish(manifest)
+    monkeypatch.setattr(online, "IN_LIST", 2)
+    finds = Finds()
+    with MongoClient(server_uri, tz_aware=True, event_listeners=[finds]) as client:
+        store = FeatureStore(client[ready.name])
+        finds.commands.clear()
+        assert store.get_online_features(PROFILE, users("ann", "bob", "cat", TWIN)).unknown == {"user_profile": 0}
+    assert [next(iter(command)) for command in finds.commands] == ["find", "find"]
 
 
 def test_no_rows_ask_nothing(store):
