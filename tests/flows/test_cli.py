@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bson import ObjectId
+from commands import echotune
 from pymongo import MongoClient
 from pymongo.database import Database
 from typer.main import get_command
@@ -31,29 +33,8 @@ from features.snapshot.take import take_snapshot
 from features.sources.sample import SampleSpec, make_sample, write_sample
 from flows import cli
 
-Run = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process; returns its status and what it wrote."""
-
-    def runner(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["echotune", *words])
-        get_settings.cache_clear()
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return runner
-
-
-@pytest.fixture
-def released(settings: Settings) -> Settings:
+def release_sample(settings: Settings) -> None:
     """A small sample with a live release, made without Prefect."""
     now = datetime.now(UTC)
     today = datetime.combine(now.date(), datetime.min.time(), UTC)
@@ -66,7 +47,34 @@ def released(settings: Settings) -> Settings:
             manifest = build_release(snapshot, settings.echotune_home, NightlyParameters(), today)
             verify(database, manifest, upload(database, settings.echotune_home, manifest, token))
             switch(database, manifest, token)
-    return settings
+
+
+@pytest.fixture(scope="module")
+def shared_release(server_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a database and a folder with a live release. Not to be changed."""
+    name = f"echotune_test_released_{ObjectId()}"
+    environment = {
+        "MONGODB_URI": server_uri,
+        "MONGODB_DATABASE": name,
+        "ECHOTUNE_HOME": str(tmp_path_factory.mktemp("released") / "home"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in environment.items():
+            patch.setenv(variable, value)
+        get_settings.cache_clear()
+        release_sample(get_settings())
+    yield environment
+    with MongoClient(server_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def released(settings: Settings, shared_release: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings for the shared release, in the environment too."""
+    for variable, value in shared_release.items():
+        monkeypatch.setenv(variable, value)
+    get_settings.cache_clear()
+    return get_settings()
 
 
 def all_commands() -> list[list[str]]:
@@ -82,8 +90,8 @@ def all_commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("path", all_commands(), ids=" ".join)
-def test_every_command_has_help_that_says_what_it_does(path: list[str], run: Run) -> None:
-    status, out, _ = run(*path, "--help")
+def test_every_command_has_help_that_says_what_it_does(path: list[str]) -> None:
+    status, out, _ = echotune(*path, "--help")
     assert status == 0
     assert "Usage: echotune" in out
     assert len(out.split("\n\n")[1].strip()) > 20
@@ -99,13 +107,13 @@ def test_the_commands_of_the_design_are_there() -> None:
 
 
 def test_an_import_prints_totals_that_add_up_and_says_why_rows_were_set_aside(
-    run: Run, settings: Settings, tmp_path: Path, db: Database
+    settings: Settings, tmp_path: Path, db: Database
 ) -> None:
     file = tmp_path / "plays.csv"
     file.write_text(
         "who,track_id,played_at\nann,t1,2026-01-01\nann,t2,never\n,t1,2026-01-02\nbob,t1,2026-01-01\nbob,t1,2026-01-01\n"
     )
-    status, out, err = run("import", "plays", str(file), "--map", "who=user_id", "--json")
+    status, out, err = echotune("import", "plays", str(file), "--map", "who=user_id", "--json")
     assert (status, err) == (0, "")
     (totals,) = json.loads(out)
     assert (totals["read"], totals["imported"], totals["set aside"]) == (5, 2, 3)
@@ -113,7 +121,7 @@ def test_an_import_prints_totals_that_add_up_and_says_why_rows_were_set_aside(
     assert db["listening_history"].count_documents({}) == 2
     rejected = pq.read_table(totals["rejected"])
     assert sorted(rejected["line"].to_pylist()) == [3, 4, 6]
-    again = json.loads(run("import", "plays", str(file), "--map", "who=user_id", "--json")[1])[0]
+    again = json.loads(echotune("import", "plays", str(file), "--map", "who=user_id", "--json")[1])[0]
     assert (again["imported"], again["already there"]) == (0, 2)
 
 
@@ -139,9 +147,9 @@ def test_an_import_prints_totals_that_add_up_and_says_why_rows_were_set_aside(
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 @pytest.mark.usefixtures("settings")
-def test_wrong_input_is_one_line_with_its_own_status(words: list[str], status: int, message: str, run: Run) -> None:
+def test_wrong_input_is_one_line_with_its_own_status(words: list[str], status: int, message: str) -> None:
     Path("plays.csv").write_text("user_id,track_id,played_at\nann,t1,2026-01-01\n")
-    found, _, err = run(*words)
+    found, _, err = echotune(*words)
     assert found == status
     assert len(err.strip().splitlines()) == 1
     assert err.startswith("error: ")
@@ -151,20 +159,20 @@ def test_wrong_input_is_one_line_with_its_own_status(words: list[str], status: i
 
 @pytest.mark.parametrize("content", [b"", b"user_id,track_id,played_at\n", b"\xff\xfe\x00user", b"a;b\n1;2\n"])
 @pytest.mark.usefixtures("settings")
-def test_a_file_that_is_none_is_one_line(content: bytes, run: Run) -> None:
+def test_a_file_that_is_none_is_one_line(content: bytes) -> None:
     Path("plays.csv").write_bytes(content)
-    status, _, err = run("import", "plays", "plays.csv")
+    status, _, err = echotune("import", "plays", "plays.csv")
     assert status == 2
     assert len(err.strip().splitlines()) == 1
     assert "plays.csv" in err
 
 
 def test_a_database_that_is_not_there_is_one_line_without_its_address(
-    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MONGODB_URI", "mongodb://ann:secret-word@127.0.0.1:9/?serverSelectionTimeoutMS=200")
     monkeypatch.setattr("features.database.SELECTION_TIMEOUT_MS", 300)
-    status, out, err = run("profile", "ann")
+    status, out, err = echotune("profile", "ann")
     assert status == 3
     assert len(err.strip().splitlines()) == 1
     assert "can't be reached" in err
@@ -172,40 +180,38 @@ def test_a_database_that_is_not_there_is_one_line_without_its_address(
     assert "127.0.0.1" not in out + err
 
 
-def test_a_home_that_can_not_be_written_is_one_line(
-    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_home_that_can_not_be_written_is_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").write_text("in the way")
     monkeypatch.setenv("ECHOTUNE_HOME", "file/home")
     Path("plays.csv").write_text("user_id,track_id,played_at\nann,t1,2026-01-01\n")
-    assert run("import", "plays", "plays.csv")[0] == 0  # nothing is set aside, so nothing has to be written
-    status, _, err = run("nightly")
+    assert echotune("import", "plays", "plays.csv")[0] == 0  # nothing is set aside, so nothing has to be written
+    status, _, err = echotune("nightly")
     assert status == 6
     assert len(err.strip().splitlines()) == 1
     assert "ECHOTUNE_HOME" in err
 
 
-def test_reads_print_json_that_parses_and_tables_that_name_things(run: Run, released: Settings) -> None:
+def test_reads_print_json_that_parses_and_tables_that_name_things(released: Settings) -> None:
     with open_database(released) as database:
         user = database["feature_store"].find_one({"featureType": "user_profile", "userId": {"$type": "string"}})[
             "userId"
         ]
-    profile = json.loads(run("profile", user, "--json")[1])
+    profile = json.loads(echotune("profile", user, "--json")[1])
     assert 0 <= profile["profile"]["energy_mean"] <= 1
-    assert "repeats" in run("profile", user)[1]
-    neighbors = json.loads(run("similar-users", user, "--json")[1])["neighbors"]
+    assert "repeats" in echotune("profile", user)[1]
+    neighbors = json.loads(echotune("similar-users", user, "--json")[1])["neighbors"]
     assert [n["jaccard"] for n in neighbors] == sorted((n["jaccard"] for n in neighbors), reverse=True)
-    lists = json.loads(run("recommend", user, "-k", "3", "--json")[1])
+    lists = json.loads(echotune("recommend", user, "-k", "3", "--json")[1])
     assert [c["rank"] for c in lists["candidates"]] == [1, 2, 3]
     track = lists["candidates"][0]["track_id"]
-    similar = json.loads(run("similar-tracks", track, "-k", "4", "--json")[1])["similar"]
+    similar = json.loads(echotune("similar-tracks", track, "-k", "4", "--json")[1])["similar"]
     assert len(similar) == 4
     assert track not in [entry["track_id"] for entry in similar]
-    releases = json.loads(run("releases", "list", "--json")[1])
+    releases = json.loads(echotune("releases", "list", "--json")[1])
     assert [entry["live"] for entry in releases] == [True]
-    assert json.loads(run("releases", "show", "--json")[1])["state"] == "live"
-    assert json.loads(run("doctor", "--json")[1])[0]["ok"]
-    assert json.loads(run("schema", "plan", "--json")[1]) == {"changes": [], "extra": []}
+    assert json.loads(echotune("releases", "show", "--json")[1])["state"] == "live"
+    assert json.loads(echotune("doctor", "--json")[1])[0]["ok"]
+    assert json.loads(echotune("schema", "plan", "--json")[1]) == {"changes": [], "extra": []}
     for words in (
         ["similar-users", user],
         ["similar-tracks", track],
@@ -213,26 +219,26 @@ def test_reads_print_json_that_parses_and_tables_that_name_things(run: Run, rele
         ["releases", "list"],
         ["doctor", "--min-free-gb", "0"],
     ):
-        status, out, err = run(*words)
+        status, out, err = echotune(*words)
         assert (status, err) == (0, "")
         assert len(out.splitlines()) > 3
 
 
-def test_an_unknown_user_or_track_is_named(run: Run, released: Settings) -> None:
+def test_an_unknown_user_or_track_is_named(released: Settings) -> None:
     for command in ("profile", "similar-users", "similar-tracks", "recommend"):
-        status, _, err = run(command, "nobody-at-all")
+        status, _, err = echotune(command, "nobody-at-all")
         assert status == 7
         assert "nobody-at-all" in err
 
 
-def test_doctor_tells_a_scheduler_by_its_status(run: Run, settings: Settings) -> None:
-    status, out, _ = run("doctor")
+def test_doctor_tells_a_scheduler_by_its_status(settings: Settings) -> None:
+    status, out, _ = echotune("doctor")
     assert status == 1
     assert "echotune nightly" in out
 
 
-def test_doctor_as_json_is_a_list_of_findings(run: Run, released: Settings) -> None:
-    status, out, err = run("doctor", "--json", "--min-free-gb", "0", "--slow-ops", "1")
+def test_doctor_as_json_is_a_list_of_findings(released: Settings) -> None:
+    status, out, err = echotune("doctor", "--json", "--min-free-gb", "0", "--slow-ops", "1")
     assert (status, err) == (0, "")
     findings = {finding["what"]: finding for finding in json.loads(out)}
     assert list(findings) == [
@@ -257,7 +263,7 @@ def test_doctor_as_json_is_a_list_of_findings(run: Run, released: Settings) -> N
     ],
 )
 def test_each_threshold_of_doctor_is_an_option(
-    run: Run, released: Settings, monkeypatch: pytest.MonkeyPatch, what: str, options: list[str]
+    released: Settings, monkeypatch: pytest.MonkeyPatch, what: str, options: list[str]
 ) -> None:
     monkeypatch.setattr("features.monitoring.SLOW_MS", 0)  # so that the other connection's work below is slow
     with MongoClient(released.mongodb_uri.get_secret_value()) as client, ThreadPoolExecutor() as pool:
@@ -269,9 +275,9 @@ def test_each_threshold_of_doctor_is_an_option(
 
         pool.submit(work)
         try:
-            assert run("doctor", "--min-free-gb", "0")[0] == 0
-            status, out, _ = run("doctor", "--json", "--min-free-gb", "0", *options)
-            table = run("doctor", "--min-free-gb", "0", *options)[1]
+            assert echotune("doctor", "--min-free-gb", "0")[0] == 0
+            status, out, _ = echotune("doctor", "--json", "--min-free-gb", "0", *options)
+            table = echotune("doctor", "--min-free-gb", "0", *options)[1]
         finally:
             done.set()
     assert status == 1
@@ -283,19 +289,20 @@ def test_each_threshold_of_doctor_is_an_option(
     assert "secret-name" not in out + table
 
 
-def test_lag_and_what_was_set_aside_have_their_options(run: Run, released: Settings) -> None:
-    with open_database(released) as database:
+def test_lag_and_what_was_set_aside_have_their_options(settings: Settings) -> None:
+    release_sample(settings)
+    with open_database(settings) as database:
         database["listening_history"].insert_one(
             {"userId": "late", "trackId": "t", "playedAt": datetime.now(UTC), "importedAt": datetime.now(UTC)}
         )
         (live,) = database["releases"].find({"state": "live"})
-        manifest = released.echotune_home / "releases" / live["_id"] / "manifest.json"
+        manifest = settings.echotune_home / "releases" / live["_id"] / "manifest.json"
     content = json.loads(manifest.read_text())
     content["inputs"]["tracks"] |= {"set_aside": 3, "read": 80, "reasons": {"track_id is missing": 3}}
     manifest.write_text(json.dumps(content))
-    assert run("doctor", "--min-free-gb", "0")[0] == 0
+    assert echotune("doctor", "--min-free-gb", "0")[0] == 0
     for option, limit, what in (("--max-lag-hours", "0", "lag"), ("--max-set-aside", "3.7", "set aside")):
-        status, out, _ = run("doctor", "--json", "--min-free-gb", "0", option, limit)
+        status, out, _ = echotune("doctor", "--json", "--min-free-gb", "0", option, limit)
         assert status == 1
         assert [finding["what"] for finding in json.loads(out) if not finding["ok"]] == [what]
 

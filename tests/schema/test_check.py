@@ -1,7 +1,6 @@
 """The check against databases whose faults are known, and as a command."""
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
+from commands import echotune
 from documents import TWIN, TWIN_TEXT, account, fill_small_world, play, said, song
 from legacy import Legacy, fill_legacy_database
 from pymongo import MongoClient, monitoring
@@ -20,8 +20,6 @@ from features.schema import names, plan
 from features.schema.check import Finding, check
 from features.schema.mending import LENIENT
 from features.schema.plan import Choices
-from features.settings import get_settings
-from flows import cli
 
 NOW = datetime.now(UTC)
 SECRET, ADDRESS = "BQDsecret-token", "192.0.2.7"
@@ -293,34 +291,19 @@ def test_progress_is_told_of_every_collection(ready):
 # --- the command
 
 
-@pytest.fixture
-def run(settings, monkeypatch, capsys):
-    def runner(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["echotune", "schema", "check", *words])
-        get_settings.cache_clear()
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, capsys.readouterr().out
-
-    return runner
-
-
-def test_the_command_ends_with_0_where_nothing_is_wrong(ready, run):
+def test_the_command_ends_with_0_where_nothing_is_wrong(ready, settings):
     ready[names.TRACKS].create_index("name", name="by_name")  # a note
-    status, out = run()
+    status, out, _ = echotune("schema", "check")
     assert (status, out.splitlines()[-1]) == (0, "nothing is wrong")
     assert "tracks.by_name" in out
 
 
-def test_the_command_ends_with_1_and_says_what_to_do(ready, run):
+def test_the_command_ends_with_1_and_says_what_to_do(ready, settings):
     (wrong,) = put(ready, names.TRACKS, song(99, popularity=900))
-    status, out = run()
+    status, out, _ = echotune("schema", "check")
     assert (status, out.splitlines()[-1]) == (1, "1 of 28 checks found something wrong")
     assert wrong in out
-    status, out = run("--json")
+    status, out, _ = echotune("schema", "check", "--json")
     told = json.loads(out)
     assert (status, told["wrong"], len(told["findings"])) == (1, 1, 28)
     assert {found["state"] for found in told["findings"]} == {"ok", "wrong"}

@@ -2,16 +2,17 @@
 
 import base64
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
 import bson
 import pytest
 from bson import Decimal128, Int64, ObjectId
+from commands import echotune
 from documents import BOUND, account, play, song
 from legacy import fill_legacy_database
 from pymongo import MongoClient, monitoring
@@ -26,14 +27,12 @@ from features.schema.collections import COLLECTIONS, SUPERSEDED
 from features.schema.mending import STATEMENT_DOCUMENTS, Counts
 from features.schema.migrations import MIGRATIONS, Report, migrate
 from features.schema.tokens import decrypt_token, looks_encrypted
-from features.settings import Settings, get_settings
+from features.settings import Settings
 from features.snapshot.fields import PLAYS
 from features.snapshot.read import read_batches
 from features.snapshot.rules import split
-from flows import cli
 
 Document = dict[str, Any]
-Run = Callable[..., tuple[int, str, str]]
 
 KEY, TOKEN_KEY = bytes(range(32)), bytes(range(32, 64))
 NO_KEYS = Settings(_env_file=None)
@@ -760,23 +759,11 @@ def test_an_old_database_is_mended_once_and_for_all(db, keeps_contract):
 
 
 @pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `echotune schema migrate` with both keys set; returns its status and what it wrote."""
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """`echotune schema migrate` with both keys set."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-
-    def runner(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["echotune", "schema", "migrate", *words])
-        get_settings.cache_clear()
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return runner
+    return partial(echotune, "schema", "migrate")
 
 
 def test_the_command_shows_a_line_for_each_migration_and_why_documents_are_left(run, db):

@@ -2,16 +2,17 @@
 
 import codecs
 import json
-import sys
 import tempfile
 import zipfile
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from bson import json_util
+from commands import echotune
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -24,7 +25,6 @@ from features.settings import get_settings
 from features.sources import importer, spotify, tables
 from features.sources.spotify import SpotifyHistory, import_spotify, play_of, started_at
 from features.sources.writing import Outcome
-from flows import cli
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TRACKS = [f"{n}TrackOf22Characters00"[:22] for n in range(10)]
@@ -694,17 +694,8 @@ def test_progress_goes_to_its_total(take_files, monkeypatch):
 
 
 @pytest.fixture
-def command(settings, monkeypatch, capsys):
-    def command(*words):
-        monkeypatch.setattr(sys, "argv", ["echotune", "import", "spotify", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, *capsys.readouterr()
-
-    return command
+def command(settings):
+    return partial(echotune, "import", "spotify")
 
 
 def test_the_command_prints_totals_and_takes_private_sessions_when_told(command, db, tmp_path):
