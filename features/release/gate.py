@@ -17,6 +17,7 @@ from features.release.manifest import Manifest, release_folder
 
 MOST_PROFILES = 100_000
 """Profiles read of a release for drift, evenly spread: a PSI of so many is exact to the second digit."""
+BATCH_ROWS = 10_000
 OUTPUTS = ("user_profile", "track_embedding", "similarity", "recommendations")
 
 
@@ -113,7 +114,7 @@ def _profiles(home: Path, manifest: Manifest) -> np.ndarray:
         with pq.ParquetFile(path) as file:
             step = -(-file.metadata.num_rows // MOST_PROFILES)
             blocks, start = [np.zeros((0, len(manifest.dimensions)))], 0
-            for batch in file.iter_batches(columns=["vector"]):
+            for batch in file.iter_batches(BATCH_ROWS, columns=["vector"]):
                 rows = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
                 blocks.append(rows[-start % step :: step])
                 start += len(batch)
