@@ -22,24 +22,11 @@ from features.release.ledger import find_release, read_pointer
 from features.release.online import OnlineRelease, decode_vector
 from features.release.references import columns_of, resolve
 from features.release.retrieval import Features, beside, look_up
+from features.release.tables import candidate_table, pair_table, profile_table
 from features.schema.ids import UserId, encode_id, meant_ids
 from features.schema.names import FEATURE_STORE, FEATURE_TYPES, RECOMMENDATIONS, STRATEGIES, TRACKS
 from features.schema.queries import IN_LIST
 from features.settings import Settings, get_settings
-
-PAIRS = pa.schema(
-    [("user_id", pa.string()), ("neighbor_id", pa.string()), ("common_tracks", pa.int64()), ("jaccard", pa.float64())]
-)
-CANDIDATES = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("strategy", pa.string()),
-        ("rank", pa.int64()),
-        ("track_id", pa.string()),
-        ("score", pa.float64()),
-        ("reasons", pa.list_(pa.string())),
-    ]
-)
 
 
 class FeatureStore:
@@ -169,29 +156,12 @@ class FeatureStore:
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
             return pa.table({"track_id": pa.array(ids, pa.string()), "vector": vectors})
         if feature_type == "user_profile":
-            rows = list(self._all(feature_type, {"userId": 1, "features.vector": 1, "metadata.confidence": 1}))
-            matrix = np.array([decode_vector(row["features"]["vector"]) for row in rows])
-            matrix = matrix.reshape(len(rows), len(self.dimensions))
-            columns = {name: matrix[:, position] for position, name in enumerate(self.dimensions)}
-            users = pa.array([encode_id(row["userId"]) for row in rows], pa.string())
-            confidence = pa.array([row["metadata"]["confidence"] for row in rows], pa.float64())
-            return pa.table({"user_id": users, **columns, "confidence": confidence})
+            wanted = {"userId": 1, "features.vector": 1, "metadata.confidence": 1}
+            return profile_table(self._all(feature_type, wanted), self.dimensions)
         if feature_type == "similarity":
-            return pa.Table.from_pylist(
-                [
-                    {
-                        "user_id": encode_id(row["userId"]),
-                        "neighbor_id": encode_id(entry["userId"]),
-                        "common_tracks": entry["commonTracks"],
-                        "jaccard": entry["jaccard"],
-                    }
-                    for row in self._all(feature_type, {"userId": 1, "features.neighbors": 1})
-                    for entry in row["features"]["neighbors"]
-                ],
-                schema=PAIRS,
-            )
+            return pair_table(self._all(feature_type, {"userId": 1, "features.neighbors": 1}))
         if feature_type == "recommendations":
-            return pa.Table.from_pylist(list(self._all_candidates()), schema=CANDIDATES)
+            return candidate_table(self._unexpired(RECOMMENDATIONS, {"release": self.release}))
         known = ", ".join((*FEATURE_TYPES, "recommendations"))
         raise NotFoundError(f"unknown feature type {feature_type!r}; there are {known}")
 
@@ -268,18 +238,6 @@ class FeatureStore:
     def _all(self, feature_type: str, projection: dict[str, int]) -> Iterator[Document]:
         query = {"featureType": feature_type, "features.version": self.release}
         return self._unexpired(FEATURE_STORE, query, {**projection, "expiresAt": 1})
-
-    def _all_candidates(self) -> Iterator[dict[str, Any]]:
-        for row in self._unexpired(RECOMMENDATIONS, {"release": self.release}):
-            for entry in row["candidates"]:
-                yield {
-                    "user_id": encode_id(row["userId"]),
-                    "strategy": row["strategy"],
-                    "rank": entry["rank"],
-                    "track_id": entry["trackId"],
-                    "score": entry["score"],
-                    "reasons": entry["reasons"],
-                }
 
     def _feature(self, feature_type: str, user: UserId) -> Document:
         for candidate in meant_ids(user):
