@@ -83,7 +83,8 @@ def test_who_has_played_something_gets_lists_of_that():
 
 
 def test_an_accepted_recommendation_counts_as_a_play_does():
-    found = list_of(sessions=[accepted("new", "jazz-1")])
+    found = list_of(sessions=[accepted("new", "rock-1")])
+    assert "rock-2" in found["content-based"][1]
     assert "popular" not in found
 
 

@@ -16,6 +16,7 @@ from features.evaluate.drift import DimensionDrift, Movement
 from features.release.diff import KeptLists, ReleaseDiff, Turnover, diff_releases
 from features.release.manifest import Manifest, release_folder
 from features.settings import Settings, get_settings
+from features.storage import write_json
 from flows.cli import app
 from flows.commands.release_diff import in_words, reading
 
@@ -87,17 +88,18 @@ def test_json_has_everything_and_null_where_it_is_undefined(
 def test_people_are_told_in_tables_too(
     settings: Settings, home: Path, manifest: Manifest, another: Callable[..., Manifest]
 ) -> None:
-    other = another(1)
+    other = replace(another(1), metrics={"ndcg@10": 0.125})
     path = release_folder(home, other.id) / "track_embedding.parquet"
+    write_json(path.with_name("manifest.json"), other.to_json())
     table = pq.read_table(path)
     pq.write_table(table.set_column(0, "track_id", pa.array([f"new-{i:02d}" for i in range(table.num_rows)])), path)
     told = run(manifest.id, other.id).stdout
     assert "16 tracks came, 16 went" in told
     assert "embeddings: no track has one in both" in told
     assert "new-00, new-01, new-02, new-03, new-04, …" in told
-    for title in ("Counts", "Came and went", "Dimensions that shifted most", "Kept"):
+    for title in ("Counts", "Came and went", "Dimensions that shifted most", "Kept", "Metrics"):
         assert title in told
-    assert "Metrics" not in told
+    assert "0.125" in told
 
 
 def test_nothing_changed_is_said_so(found: ReleaseDiff) -> None:
