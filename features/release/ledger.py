@@ -160,42 +160,53 @@ def _extend(collection: Collection[Document], token: int) -> bool:
     return collection.update_one({"_id": LEASE, "token": token}, change).matched_count == 1
 
 
+FIELDS = {
+    "asOf": "as_of",
+    "knownAt": "known_at",
+    "builtAt": "built_at",
+    "parameters": "parameters",
+    "codeVersion": "code",
+    "snapshot": "snapshot",
+    "dimensions": "dimensions",
+    "counts": "counts",
+    "checks": "checks",
+    "timings": "timings",
+    "alignedTo": "aligned_to",
+    "alignment": "alignment",
+    "metrics": "metrics",
+    "inputs": "inputs",
+    "gate": "gate",
+}
+"""What a release's document has of its manifest."""
+OLD_DOCUMENT: Document = {"inputs": {}, "timings": {}, "dimensions": [], "code": "", "snapshot": "", "checks": []}
+"""What documents may lack that were written before there was a field for it, or by hand."""
+
+
 def record(database: Database[Document], manifest: Manifest, token: int, state: str) -> Document:
     """Writes a release's document in `state` and returns it; the ledger of an earlier, interrupted run is kept.
 
     Raises:
-        BusyError: a newer run has written to it.
+        BusyError: a newer run has written to it, or holds the lease.
     """
-    document = {
-        "state": state,
-        "token": token,
-        "asOf": manifest.as_of,
-        "knownAt": manifest.known_at,
-        "builtAt": manifest.built_at,
-        "parameters": manifest.parameters,
-        "codeVersion": manifest.code,
-        "snapshot": manifest.snapshot,
-        "dimensions": manifest.dimensions,
-        "counts": manifest.counts,
-        "checks": manifest.checks,
-        "timings": manifest.timings,
-        "alignedTo": manifest.aligned_to,
-        "alignment": manifest.alignment,
-        "metrics": manifest.metrics,
-        "inputs": manifest.inputs,
-        "gate": manifest.gate,
-    }
+    check_lease(database, token)  # a document that is not there yet has no token to guard it
+    document = {field: getattr(manifest, name) for field, name in FIELDS.items()}
     with translated_errors():
         collection = releases(database)
         try:
             collection.update_one(
                 {"_id": manifest.id, "token": {"$lte": token}},
-                {"$set": document, "$setOnInsert": {"ledger": {}}},
+                {"$set": {"state": state, "token": token, **document}, "$setOnInsert": {"ledger": {}}},
                 upsert=True,
             )
         except DuplicateKeyError:
             raise BusyError(f"a newer run has taken over release {manifest.id}") from None
         return collection.find_one({"_id": manifest.id}) or {}
+
+
+def manifest_of(document: Mapping[str, Any]) -> Manifest:
+    """The manifest that a release's document was written from, but for its origin."""
+    known = {name: document[field] for field, name in FIELDS.items() if document.get(field) is not None}
+    return Manifest(**({"id": document["_id"], **OLD_DOCUMENT} | known))
 
 
 def update(database: Database[Document], release: str, token: int, change: Mapping[str, Any]) -> None:

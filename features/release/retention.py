@@ -249,8 +249,7 @@ def _abandon(database: Database[Document], release: str, token: int, progress: P
 
 
 def _of_disk(home: Path, books: Books, *, backfills: bool) -> Iterator[Planned]:
-    for scratch in sorted((home / "releases").glob(".*/")):
-        release = scratch.name.removeprefix(".").rpartition(".")[0]
+    for release, scratch in scratch_folders(home):
         yield _folder(scratch, release, "scratch folder", "left by a run that was killed")
     manifests = [manifest for name in releases_on_disk(home) if (manifest := _readable(home, name))]
     manifests.sort(key=lambda manifest: manifest.built_at, reverse=True)
@@ -266,6 +265,11 @@ def _of_disk(home: Path, books: Books, *, backfills: bool) -> Iterator[Planned]:
         why = _why_not_on_disk(manifest, entry, books, failed=failed, shared=shared, backfills=backfills)
         if why:
             yield _folder(release_folder(home, manifest.id), manifest.id, "folder", why)
+
+
+def scratch_folders(home: Path) -> list[tuple[str, Path]]:
+    """Releases being built, or left half-built or half-removed by a run that was killed, with their folders."""
+    return [(path.name[1:].rpartition(".")[0], path) for path in sorted((home / "releases").glob(".*/"))]
 
 
 def has_failed(entry: Document | None, manifest: Manifest) -> bool:

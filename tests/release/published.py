@@ -56,3 +56,19 @@ class Raising:
             self.instead(*arguments)
             raise Interruption
         return self.original(*arguments)
+
+
+def dump(database: Database) -> dict[str, dict[Any, Any]]:
+    """All documents but the lease, by collection and id."""
+    collections = (names.FEATURE_STORE, names.RECOMMENDATIONS, names.RECOMMENDATIONS_CACHE, names.RELEASES)
+    found = {
+        name: {entry["_id"]: bson.encode(entry) for entry in database[name].find()}
+        for name in (*collections, names.EVENTS)
+    }
+    del found[names.RELEASES]["lease"]
+    return found
+
+
+def files(home: Path) -> dict[str, bytes]:
+    """All files of releases, by path."""
+    return {str(path.relative_to(home)): path.read_bytes() for path in (home / "releases").rglob("*") if path.is_file()}
