@@ -49,8 +49,8 @@ def expect(base: Base, scratch: Path) -> Expected:
     Raises:
         LookupError: a named step is none of a night any more.
     """
+    other, *_ = _twin(base, scratch / "other", OTHER_WORDS)  # first: the first job waits for the imports
     night, old_said, old_documents = _twin(base, scratch / "twin", [])
-    other, *_ = _twin(base, scratch / "other", OTHER_WORDS)
     missed = steps.STEPS.keys() - {moment.step for moment in night.moments}
     if missed:
         raise LookupError(f"a night does not come to {', '.join(sorted(missed))}; mend the table in {steps.__file__}")
