@@ -1,6 +1,7 @@
 """What a nightly run can be told, with bounds; `--set recommendations.k=50` reaches every one of them."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from features.errors import InputError
+
+STEPS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+MOST_MOMENTS = 4_000
+"""Ten years of days: more is a slip of the keyboard."""
 
 
 class Part(BaseModel):
@@ -154,26 +159,71 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
         raise InputError(f"--set {path}={first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
-def resolve_as_of(as_of: str | None, now: datetime) -> datetime:
-    """The moment from which on plays are left out.
+def resolve_moments(as_of: str | None, known_at: str | None, now: datetime) -> tuple[datetime, datetime | None]:
+    """The moment from which on plays are left out, and the one up to which they had to be known, None for now.
 
     A date means to the end of that day in UTC; a date and time mean that moment, in UTC where no zone is given.
-    Nothing means to the end of today: everything known counts, and all runs of one day make the same release.
+    Without `as_of` it is `known_at`; without either the end of today: everything known counts, and all runs of
+    one day make the same release.
 
     Raises:
         InputError: neither a date nor a date and time, or one in the future.
     """
-    if as_of is None:
-        day = now.astimezone(UTC).date()
-        return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    known = None if known_at is None else resolve_moment("--known-at", known_at, now)
+    if as_of is not None:
+        moment = resolve_moment("--as-of", as_of, now)
+    else:
+        moment = known or datetime.combine(now.astimezone(UTC).date(), time(), UTC) + timedelta(days=1)
+    return moment, known and min(known, now)
+
+
+def resolve_moment(option: str, text: str, now: datetime) -> datetime:
+    """The moment that a date, to its end in UTC, or a date and time means.
+
+    Args:
+        option: where it was written, for the error.
+        text: as it was written.
+        now: nothing may be later, but for the end of today.
+
+    Raises:
+        InputError: it is neither, or lies in the future.
+    """
     try:
-        moment = datetime.fromisoformat(as_of)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(
-            f"--as-of {as_of} is neither a date nor a time; write 2026-11-22 or 2026-11-22T03:00"
+            f"{option} {text} is neither a date nor a time; write 2026-11-22 or 2026-11-22T03:00"
         ) from None
-    whole_day = len(as_of.strip()) <= len("2026-11-22")
+    whole_day = len(text.strip()) <= len("2026-11-22")
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment > now:
-        raise InputError(f"--as-of {as_of} lies in the future; the latest is {now:%Y-%m-%d}")
+        raise InputError(f"{option} {text} lies in the future; the latest is {now:%Y-%m-%d}")
     return moment + timedelta(days=1) if whole_day else moment
+
+
+def moments_between(first: str, last: str, every: str, now: datetime) -> list[datetime]:
+    """Moments from one to another, both included where the step meets them; dates mean to their end.
+
+    Raises:
+        InputError: a bad moment or step, none between them, too many, or one that is not over yet.
+    """
+    start, end, step = resolve_moment("--from", first, now), resolve_moment("--to", last, now), resolve_step(every)
+    if start > end:
+        raise InputError(f"--from {first} lies after --to {last}; exchange them")
+    if end > now:
+        raise InputError(f"--to {last} is not over yet; the last whole day is {now - timedelta(days=1):%Y-%m-%d}")
+    if (end - start) // step >= MOST_MOMENTS:
+        raise InputError(f"--every {every} makes more than {MOST_MOMENTS:,} releases; take a longer step")
+    return [start + number * step for number in range((end - start) // step + 1)]
+
+
+def resolve_step(every: str) -> timedelta:
+    """How long `1d`, `12h` or `1w` is.
+
+    Raises:
+        InputError: it is not written so, or is nothing.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,3})([hdw])", every.strip())
+    if found is None:
+        raise InputError(f"--every {every} is no step of time; write 1d, 12h or 1w")
+    return int(found[1]) * STEPS[found[2]]

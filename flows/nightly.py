@@ -15,18 +15,20 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from features.database import open_database
-from features.errors import GateError, NotFoundError, UnreachableError
-from features.evaluate.gate import Check, verdict
-from features.parameters import NightlyParameters, resolve_as_of
+from features.errors import NotFoundError, UnreachableError
+from features.parameters import GateParameters, NightlyParameters, resolve_moments
 from features.progress import Progress, silent
 from features.release.build import build_release
-from features.release.ledger import hold_lease, read_pointer, record
+from features.release.ledger import find_release, hold_lease, read_pointer
 from features.release.manifest import Manifest, read_manifest, release_id
 from features.release.mirror import mirror_cache
 from features.release.publish import publish_release
+from features.release.reference import find_reference
+from features.release.retention import prune
+from features.release.verdict import pass_gate
 from features.schema import plan
 from features.settings import get_settings
-from features.snapshot.stored import open_snapshot
+from features.snapshot.clocks import open_inputs
 from features.snapshot.take import take_snapshot
 from flows.summary import contents_table, summary_markdown
 
@@ -40,6 +42,8 @@ class Result(BaseModel):
     published: bool
     """False when the release was live already and nothing was written."""
     counts: dict[str, int]
+    notes: list[str]
+    """What was found damaged or gone, and read anew."""
 
 
 class _Reporter:
@@ -62,7 +66,8 @@ def on_lost_connections(_task: Task[Any, Any], _run: TaskRun, state: State[Any])
     return False
 
 
-def _stage(name: str) -> Any:
+def stage(name: str) -> Any:
+    """A task of a flow: not cached, tried again when the connection is lost."""
     return task(
         name=name,
         cache_policy=NO_CACHE,
@@ -73,7 +78,7 @@ def _stage(name: str) -> Any:
     )
 
 
-@_stage("schema")
+@stage("schema")
 def keep_schema() -> None:
     """Makes the database keep the contract, as far as its documents allow."""
     with open_database(get_settings()) as database:
@@ -84,29 +89,53 @@ def keep_schema() -> None:
         log.warning("schema: %s", refused)
 
 
-@_stage("snapshot")
-def snapshot_inputs(bound: datetime) -> str:
-    """Everything known up to `bound` to Parquet; returns the snapshot's digest."""
+@stage("snapshot")
+def snapshot_inputs(bound: datetime, whole: bool) -> list[str]:
+    """Everything known up to `bound` to Parquet; returns what a person should know of it, such as damage mended."""
     settings = get_settings()
     with open_database(settings) as database:
-        return take_snapshot(
-            database, settings.echotune_home, bound, reporter.progress, settings.echotune_hash_key
-        ).digest
+        snapshot = take_snapshot(
+            database, settings.echotune_home, bound, reporter.progress, settings.echotune_hash_key, whole=whole
+        )
+    log = get_run_logger()
+    for name, table in snapshot.tables.items():
+        log.info("%s: %d used, %d documents fetched", name, table.used, table.fetched[0])
+    for note in snapshot.notes:
+        log.warning("snapshot: %s", note)
+    return list(snapshot.notes)
 
 
-@_stage("build")
-def build(as_of: datetime, parameters: NightlyParameters) -> str:
-    """Snapshot to Parquet files of a release; returns its id. What is built already is not built again."""
+@stage("build")
+def build(as_of: datetime, known_at: datetime | None, parameters: NightlyParameters, live: str | None) -> str:
+    """Snapshot to Parquet files of a release; returns its id. What is there already is not built again.
+
+    That is the live release too, when it was built from the same: its own reference is then looked at.
+    """
     settings = get_settings()
-    snapshot = open_snapshot(settings.echotune_home, settings.mongodb_database)
-    release = release_id(as_of, parameters, snapshot.digest)
+    home = settings.echotune_home
+    inputs = open_inputs(home, settings.mongodb_database, known_at)
+    with open_database(settings) as database:
+        if live is not None:
+            turned_onto = find_release(database, live).get("alignedTo")
+            if live == release_id(as_of, parameters, inputs.digest, turned_onto):
+                return live
+        reference = find_reference(database, home, live) if live else None
+    release = release_id(as_of, parameters, inputs.digest, reference.release if reference else None)
     try:
-        return read_manifest(settings.echotune_home, release).id
+        return read_manifest(home, release).id
     except NotFoundError:
-        return build_release(snapshot, settings.echotune_home, parameters, as_of, reporter.progress).id
+        return build_release(inputs, home, parameters, as_of, reporter.progress, reference=reference).id
 
 
-@_stage("publish")
+@stage("gate")
+def check(release: str, token: int, how: GateParameters, gate: bool) -> str:
+    """Judges a release beside recent nights and the live one; returns the verdict, or raises it."""
+    settings = get_settings()
+    with open_database(settings) as database:
+        return pass_gate(database, settings.echotune_home, release, token, how, gate=gate)
+
+
+@stage("publish")
 def publish(release: str, token: int) -> None:
     """Upload, without who was erased since it was built, verify, tell the events, switch."""
     settings = get_settings()
@@ -122,7 +151,25 @@ def publish(release: str, token: int) -> None:
         )
 
 
-@_stage("mirror")
+@stage("prune")
+def prune_releases(token: int) -> int:
+    """Lets go of releases beyond those that are kept; returns of how many things."""
+    settings = get_settings()
+    with open_database(settings) as database:
+        removed = prune(
+            database,
+            settings.echotune_home,
+            token,
+            settings.echotune_keep_releases,
+            datetime.now(UTC),
+            progress=reporter.progress,
+        )
+    for removal in removed:
+        get_run_logger().info("prune: %s of %s: %s", removal.what, removal.release, removal.why)
+    return len(removed)
+
+
+@stage("mirror")
 def mirror(release: str, token: int) -> int:
     """The live lists into the cache of the older clients; returns how many."""
     settings = get_settings()
@@ -139,50 +186,59 @@ def _run_name() -> str:
 @flow(name="nightly", flow_run_name=_run_name, validate_parameters=True)
 def nightly(
     as_of: str | None = None,
+    known_at: str | None = None,
     parameters: NightlyParameters = NightlyParameters(),  # noqa: B008 - frozen
     gate: bool = True,
     mirror_lists: bool = False,
+    whole: bool = False,
 ) -> Result:
     """Builds the release of one day and makes it the one that readers follow.
 
     Args:
-        as_of: a date (to its end, UTC) or a date and time; today by default.
-        parameters: what shapes the release; part of its id.
+        as_of: a date (to its end, UTC) or a date and time; by default `known_at`, else today.
+        known_at: likewise; what became known later is left out. By default all counts that is known now.
+        parameters: what shapes the release, part of its id; and the gate's limits, which are not.
         gate: False publishes even what fails its checks; the verdict is recorded either way.
         mirror_lists: True also writes the lists into `recommendations_cache`, for the app's older clients.
+        whole: True reads all plays anew, also those that were read before.
 
     Raises:
-        InputError: a bad `as_of`, or no plays to build from.
+        InputError: a bad moment, or no plays to build from.
         DatabaseError: the database can't be reached after retries, or refuses.
         StorageError: the data folder can't be written.
         GateError: a check failed; readers keep the live release.
         BusyError: another run is at work.
     """
     log = get_run_logger()
-    bound = datetime.now(UTC)
-    moment = resolve_as_of(as_of, bound)
+    bound = now()
+    moment, known = resolve_moments(as_of, known_at, bound)
     settings = get_settings()
     with open_database(settings) as database:
         keep_schema()
         with hold_lease(database) as token:
-            digest = snapshot_inputs(bound)
+            notes = snapshot_inputs(bound, whole)
             pointer = read_pointer(database)
-            if pointer and pointer.release == release_id(moment, parameters, digest):
-                log.info("release %s is live already; nothing has changed since", pointer.release)
-                manifest = read_manifest_or_none(settings.echotune_home, pointer.release)
-                counts = manifest.counts if manifest else {}
-                if mirror_lists and manifest:
-                    mirror(manifest.id, token)
-                return Result(release=pointer.release, published=False, counts=counts)
-            release = build(moment, parameters)
-            manifest = read_manifest(settings.echotune_home, release)
-            report(manifest)
-            pass_gate(manifest, database, token, gate=gate)
-            publish(release, token)
-            if mirror_lists:
-                mirror(release, token)
+            live = pointer.release if pointer else None
+            release = build(moment, known, parameters, live)
+            if release == live:
+                log.info("release %s is live already; nothing has changed since", live)
+            else:
+                report(read_manifest(settings.echotune_home, release))
+                log.info("gate: %s", check(release, token, parameters.gate, gate))
+            manifest = read_manifest_or_none(settings.echotune_home, release)
+            if manifest is not None:  # of a release that is live, only the books may be unfinished
+                publish(release, token)
+                if mirror_lists:
+                    mirror(release, token)
+            prune_releases(token)
     log.info("release %s live", release)
-    return Result(release=release, published=True, counts=manifest.counts)
+    counts = manifest.counts if manifest else {}
+    return Result(release=release, published=release != live, counts=counts, notes=notes)
+
+
+def now() -> datetime:
+    """The moment of a run: what became known later is left for the next one."""
+    return datetime.now(UTC)
 
 
 def read_manifest_or_none(home: Path, release: str) -> Manifest | None:
@@ -191,23 +247,6 @@ def read_manifest_or_none(home: Path, release: str) -> Manifest | None:
         return read_manifest(home, release)
     except NotFoundError:
         return None
-
-
-def pass_gate(manifest: Manifest, database: Any, token: int, *, gate: bool) -> None:
-    """Stops a release that failed a check, unless told not to; its verdict is recorded.
-
-    Raises:
-        GateError: names the first failed check.
-    """
-    line = verdict([Check(**check) for check in manifest.checks])
-    get_run_logger().info("gate: %s", line)
-    if manifest.passed or not gate:
-        return
-    record(database, manifest, token, "failed")
-    raise GateError(
-        f"release {manifest.id} is not published: {line}; readers keep the live one, see "
-        f"`echotune releases show {manifest.id}`, or pass --no-gate"
-    )
 
 
 def report(manifest: Manifest) -> None:

@@ -1,7 +1,8 @@
 """Building a release: a snapshot through compute and recommend into Parquet files and a manifest."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from features.compute.align import Alignment, align
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.interactions import Interactions, build_interactions
@@ -19,14 +21,17 @@ from features.compute.overlaps import SimilarUsers, similar_users
 from features.compute.profiles import Profiles, build_profiles
 from features.compute.rows import sparse_row
 from features.errors import InputError
-from features.evaluate.gate import check_embeddings, check_lists, check_profiles, check_similarity
+from features.evaluate.gate import check_embeddings, check_lists, check_profiles, check_ranges, check_similarity
+from features.evaluate.measures import measures
+from features.evaluate.ranking import ranking_metrics
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
 from features.recommend.lists import RankedList, recommend
 from features.recommend.scores import Evidence, forbidden
 from features.release.manifest import Manifest, code_version, release_folder, release_id
+from features.release.reference import Reference
 from features.schema.names import AUDIO_NAMES
-from features.snapshot.stored import Snapshot
+from features.snapshot.clocks import Inputs
 from features.storage import translated_storage_errors, whole_folder, write_json
 
 ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000, "recommendations": 100}
@@ -34,47 +39,55 @@ ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000,
 
 
 def build_release(
-    snapshot: Snapshot,
+    inputs: Inputs,
     home: Path,
     parameters: NightlyParameters,
     as_of: datetime,
     progress: Progress = silent,
+    *,
+    reference: Reference | None = None,
+    origin: str = "nightly",
 ) -> Manifest:
     """Computes everything and writes it under `home/releases/ID/`, whole or not at all.
 
     Args:
-        snapshot: what was known.
+        inputs: what was known: a snapshot, or what of it was known by a moment.
         home: `$ECHOTUNE_HOME`.
         parameters: part of the release's id.
         as_of: aware; plays and feedback from then on are left out.
         progress: called at each stage.
+        reference: an earlier release, onto whose embeddings these are turned; part of the id.
+        origin: "nightly" or "backfill", for the manifest.
 
     Raises:
         InputError: there is no play before `as_of`.
         StorageError: the disk is full or read-only; nothing is left behind.
     """
-    release = release_id(as_of, parameters, snapshot.digest)
+    release = release_id(as_of, parameters, inputs.digest, reference.release if reference else None)
     timings: dict[str, float] = {}
     # BLAS in one thread: sums in another order would make another release of the same inputs
     with threadpool_limits(1, "blas"), whole_folder(release_folder(home, release)) as folder:
-        manifest = _build(snapshot, folder, parameters, as_of, release, timings, progress)
+        manifest = _build(inputs, folder, parameters, as_of, release, timings, progress, reference, origin)
         write_json(folder / "manifest.json", manifest.to_json())
     return manifest
 
 
 def _build(
-    snapshot: Snapshot,
+    inputs: Inputs,
     folder: Path,
     parameters: NightlyParameters,
     as_of: datetime,
     release: str,
     timings: dict[str, float],
     progress: Progress,
+    reference: Reference | None,
+    origin: str,
 ) -> Manifest:
     as_of_ms = int(as_of.timestamp() * 1000)
     stages = _Stages(timings, progress)
     with stages("numbering"):
-        tables = {name: snapshot.table(name) for name in snapshot.tables}
+        counts = inputs.counts()
+        tables = {name: inputs.table(name) for name in counts}
         dataset = build_dataset(tables, as_of_ms=as_of_ms)
         if not len(dataset.plays):
             later = dataset.later["plays"]
@@ -99,15 +112,27 @@ def _build(
         )
     with stages("embeddings"):
         embeddings = build_embeddings(interactions.weights, dataset.catalog, **parameters.embeddings.model_dump())
+    with stages("alignment"):
+        aligned = _aligned(dataset, embeddings, reference)
     with stages("similar users"):
         similar = similar_users(interactions.plays, **parameters.similarity.model_dump())
     evidence = Evidence(dataset, interactions, embeddings, similar.neighbors, similar.common)
     with stages("recommendations"):
         lists, spent_ms = _timed_lists(evidence, parameters, progress)
+    with stages("evaluation"):
+        metrics = ranking_metrics(dataset, parameters, as_of_ms=as_of_ms) | measures(
+            dataset,
+            aligned.vectors,
+            profiles.users,
+            np.array([entry.user for entry in lists], np.int64),
+            as_of_ms=as_of_ms,
+            known_at_ms=int(inputs.known_at.timestamp() * 1000),
+        )
     with stages("checks"):
         checks = [
             *check_profiles(profiles.vectors, profiles.confidence, len(np.unique(dataset.plays.user))),
-            *check_embeddings(embeddings.vectors, embeddings.confidence),
+            check_ranges(profiles.dimensions, profiles.vectors),
+            *check_embeddings(aligned.vectors, embeddings.confidence),
             *check_similarity(similar.neighbors, similar.common, similar.jaccard, parameters.similarity.min_common),
             *check_lists(
                 [entry.scores for entry in lists],
@@ -120,7 +145,7 @@ def _build(
     with stages("writing"):
         outputs = {
             "user_profile": _profile_table(dataset, profiles),
-            "track_embedding": _embedding_table(dataset, embeddings, history_days),
+            "track_embedding": _embedding_table(dataset, embeddings, aligned.vectors, history_days),
             "similarity": _similarity_table(dataset, profiles, similar),
             "recommendations": _recommendation_table(dataset, lists, spent_ms),
             "tracks": _track_table(dataset),
@@ -136,10 +161,10 @@ def _build(
     return Manifest(
         release,
         as_of,
-        snapshot.bound,
+        inputs.known_at,
         datetime.now(UTC).replace(microsecond=0),
-        parameters.model_dump(mode="json"),
-        snapshot.digest,
+        parameters.model_dump(mode="json", exclude={"gate"}),
+        inputs.digest,
         code_version(),
         list(profiles.dimensions),
         {
@@ -151,13 +176,26 @@ def _build(
             **{name: outputs[name].num_rows for name in ROW_GROUPS},
         },
         {
-            name: {"read": table.read, "used": table.used, "set_aside": table.set_aside, "reasons": table.reasons}
-            | ({"later": dataset.later[name]} if name in dataset.later else {})
-            for name, table in snapshot.tables.items()
+            name: table | ({"later": dataset.later[name]} if name in dataset.later else {})
+            for name, table in counts.items()
         },
         [check.to_dict() for check in checks],
+        aligned_to=reference.release if reference else None,
+        alignment=_defined({"tracks": aligned.tracks, "before": aligned.before, "after": aligned.after}),
+        metrics=_defined(metrics),
+        origin=origin,
         timings=timings,
     )
+
+
+def _aligned(dataset: Dataset, embeddings: Embeddings, reference: Reference | None) -> Alignment:
+    if reference is None:
+        return Alignment(embeddings.vectors, 0, math.nan, math.nan)
+    return align(embeddings.vectors, dataset.tracks.ids(), reference.vectors, reference.tracks)
+
+
+def _defined(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 class _Stages:
@@ -228,12 +266,12 @@ def _profile_table(dataset: Dataset, profiles: Profiles) -> pa.Table:
     )
 
 
-def _embedding_table(dataset: Dataset, embeddings: Embeddings, history_days: int) -> pa.Table:
+def _embedding_table(dataset: Dataset, embeddings: Embeddings, vectors: np.ndarray, history_days: int) -> pa.Table:
     tracks = len(dataset.tracks)
     return pa.table(
         {
             "track_id": dataset.tracks.ids(),
-            "vector": _vectors(embeddings.vectors),
+            "vector": _vectors(vectors),
             "confidence": embeddings.confidence,
             "listeners": embeddings.listeners,
             "track_count": np.full(tracks, tracks, np.int64),

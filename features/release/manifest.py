@@ -58,15 +58,22 @@ class Manifest:
         return {"format": FORMAT} | asdict(self) | dates
 
 
-def release_id(as_of: datetime, parameters: NightlyParameters, snapshot: str) -> str:
-    """The as-of date and a short hash of parameters, snapshot and code: `2026-11-22-7f3c9a`.
+def release_id(as_of: datetime, parameters: NightlyParameters, snapshot: str, aligned_to: str | None = None) -> str:
+    """The as-of date and a short hash of what shapes the release: `2026-11-22-7f3c9a`.
 
     The date is that of the last moment included: as of midnight is named after the day that ended.
+
+    Args:
+        as_of: aware.
+        parameters: but for those of the gate, which shape nothing.
+        snapshot: the digest of the inputs.
+        aligned_to: the release onto whose embeddings these are turned.
     """
     content = {
         "as_of": as_of.astimezone(UTC).isoformat(),
-        "parameters": parameters.model_dump(mode="json"),
+        "parameters": parameters.model_dump(mode="json", exclude={"gate"}),
         "snapshot": snapshot,
+        "aligned_to": aligned_to,
         "code": code_version(),
     }
     text = json.dumps(content, sort_keys=True)

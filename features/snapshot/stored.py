@@ -127,6 +127,18 @@ class Snapshot:
         """Identifies the content of all tables together."""
         return digest_of_tables({name: table.digest for name, table in self.tables.items()})
 
+    @property
+    def known_at(self) -> datetime:
+        """Its bound: nothing that became known later is in it."""
+        return self.bound
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """For each table what became of its documents: read = used + set aside, and the reasons."""
+        return {
+            name: {"read": table.read, "used": table.used, "set_aside": table.set_aside, "reasons": table.reasons}
+            for name, table in self.tables.items()
+        }
+
     def set_aside_name(self, name: str) -> str:
         """Where the documents set aside from a table are, relative to the folder; there may be none."""
         return set_aside_name(name, self.number)

@@ -29,7 +29,7 @@ def demo() -> None:
         else:
             say("   there are plays already, they are used as they are")
         say("2. The nightly job")
-        publish_release(as_of=None, gate=True, pairs=[])
+        publish_release(gate=True, pairs=[])
         store = FeatureStore(database)
         say("")
         say(f"3. Three listeners of release {store.release}")

@@ -10,9 +10,10 @@ import typer
 
 from features.database import open_database
 from features.errors import StorageError
-from features.parameters import resolve_as_of, with_settings
+from features.parameters import resolve_moments, with_settings
 from features.settings import get_settings
 from features.storage import translated_storage_errors
+from flows.commands.options import Pairs
 from flows.console import progress_bars, say, show_table
 
 MIN_FREE_BYTES = 64_000_000
@@ -24,22 +25,41 @@ def run(
     as_of: Annotated[
         str | None, typer.Option(help="A date (to its end) or a date and time, UTC; today by default.")
     ] = None,
+    known_at: Annotated[
+        str | None, typer.Option(help="Leave out what became known after it; written as --as-of, which it then is too.")
+    ] = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Publish even what fails its checks.")] = False,
     mirror_lists: Annotated[
         bool, typer.Option("--mirror-cache", help="Also write the lists into recommendations_cache.")
     ] = False,
-    settings_pairs: Annotated[
-        list[str] | None, typer.Option("--set", help="name=value, such as recommendations.k=50. Repeatable.")
-    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Read all plays anew: those changed in place are not noticed otherwise.")
+    ] = False,
+    settings_pairs: Pairs = None,
 ) -> None:
     """Build the day's release and make it live: schema, snapshot, build, gate, upload, verify, switch."""
-    publish_release(as_of=as_of, gate=not no_gate, pairs=settings_pairs or [], mirror_lists=mirror_lists)
+    publish_release(
+        as_of=as_of,
+        known_at=known_at,
+        gate=not no_gate,
+        pairs=settings_pairs or [],
+        mirror_lists=mirror_lists,
+        whole=whole,
+    )
 
 
-def publish_release(*, as_of: str | None, gate: bool, pairs: list[str], mirror_lists: bool = False) -> None:
+def publish_release(
+    *,
+    as_of: str | None = None,
+    known_at: str | None = None,
+    gate: bool,
+    pairs: list[str],
+    mirror_lists: bool = False,
+    whole: bool = False,
+) -> None:
     """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
     parameters = with_settings(pairs)
-    resolve_as_of(as_of, datetime.now(UTC))  # a wrong date shows before anything is started
+    resolve_moments(as_of, known_at, datetime.now(UTC))  # a wrong date shows before anything is started
     settings = get_settings()
     with open_database(settings):  # a wrong address or password shows at once, before Prefect starts
         prepare_prefect(settings.echotune_home)
@@ -48,8 +68,17 @@ def publish_release(*, as_of: str | None, gate: bool, pairs: list[str], mirror_l
 
         with progress_bars() as progress:
             reporter.progress = progress
-            result = nightly(as_of=as_of, parameters=parameters, gate=gate, mirror_lists=mirror_lists)
+            result = nightly(
+                as_of=as_of,
+                known_at=known_at,
+                parameters=parameters,
+                gate=gate,
+                mirror_lists=mirror_lists,
+                whole=whole,
+            )
         manifest = read_manifest_or_none(settings.echotune_home, result.release)
+    for note in result.notes:
+        say(note)
     if not result.published:
         say(f"release {result.release} exists and is live; nothing has changed since, nothing was written")
     elif manifest:

@@ -126,18 +126,18 @@ def test_a_lost_connection_is_tried_again_and_nothing_else_is(
     real = module.take_snapshot
     calls = []
 
-    def lose_it_twice(*args: object) -> object:
+    def lose_it_twice(*args: object, **more: object) -> object:
         calls.append(args)
         if len(calls) < 3:
             raise UnreachableError("the connection to the database was lost")
-        return real(*args)
+        return real(*args, **more)
 
     monkeypatch.setattr(module, "take_snapshot", lose_it_twice)
     monkeypatch.setattr(module.snapshot_inputs, "retry_delay_seconds", [0, 0, 0])
     assert nightly().published
     assert len(calls) == 3
 
-    def refuse(*args: object) -> object:
+    def refuse(*args: object, **_more: object) -> object:
         calls.append(args)
         raise InputError("no")
 

@@ -1,0 +1,51 @@
+"""`echotune backfill`: past releases as they would have been known then."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from features.database import open_database
+from features.parameters import moments_between, with_settings
+from features.settings import get_settings
+from flows.commands.nightly import prepare_prefect
+from flows.commands.options import Json, Pairs
+from flows.console import progress_bars, say, show_json, show_table
+
+
+def run(
+    *,
+    first: Annotated[str, typer.Option("--from", help="A date (to its end) or a date and time, UTC.")],
+    last: Annotated[str, typer.Option("--to", help="Likewise; must be over.")],
+    every: Annotated[str, typer.Option(help="The step: 1d, 12h, 1w.")] = "1d",
+    settings_pairs: Pairs = None,
+    as_json: Json = False,
+) -> None:
+    """Build past releases as they would have been known then, on disk only; readers keep the live one."""
+    parameters = with_settings(settings_pairs or [])
+    moments_between(first, last, every, datetime.now(UTC))  # a wrong one shows before anything is started
+    settings = get_settings()
+    with open_database(settings):
+        prepare_prefect(settings.echotune_home)
+        from flows.backfill import backfill
+        from flows.nightly import reporter
+
+        with progress_bars() as progress:
+            reporter.progress = progress
+            done = backfill(first, last, every, parameters)
+    if as_json:
+        show_json([entry.model_dump() for entry in done])
+        return
+    rows = [
+        {
+            "moment": entry.moment,
+            "release": entry.release or "nothing was known yet",
+            "plays": entry.plays,
+            "built": entry.built,
+        }
+        for entry in done
+    ]
+    show_table(rows, title="Past releases")
+    built = sum(entry.built for entry in done)
+    there = sum(bool(entry.release) for entry in done) - built
+    say(f"{built} built, {there} there already, under {settings.echotune_home / 'releases'}; the live one is untouched")
