@@ -21,6 +21,7 @@ from features.release.historical import get_historical_features
 from features.release.ledger import find_release, read_pointer
 from features.release.online import OnlineRelease, decode_vector
 from features.release.references import columns_of, resolve
+from features.release.retention import pin
 from features.release.retrieval import Features, beside, look_up
 from features.release.tables import candidate_table, pair_table, profile_table
 from features.schema.ids import UserId, encode_id, meant_ids
@@ -58,6 +59,7 @@ class FeatureStore:
         self._document = find_release(database, release)
         self.release = release
         self._home = home
+        pin(self._database, release, datetime.now(UTC))
 
     def __repr__(self) -> str:
         counts = self._document["counts"]
