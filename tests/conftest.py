@@ -34,15 +34,19 @@ NEEDED_BYTES = 4 << 30
 
 @pytest.fixture(scope="session")
 def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """For the files of servers that only have to answer: in memory where there is room, since each write is synced.
-
-    What survives the end of a process or of a server is tested on a disk, in `tmp_path`.
-    """
+    """In memory where there is room: servers sync each write, and no test looks at what a power cut leaves."""
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
         with TemporaryDirectory(prefix="echotune-tests-", dir=MEMORY) as folder:
             yield Path(folder)
     else:
         yield tmp_path_factory.mktemp("quick")
+
+
+@pytest.fixture
+def quick_path(quick_folder: Path) -> Iterator[Path]:
+    """A folder in there for a test alone, removed after it; unlike `tmp_path`, failed or not."""
+    with TemporaryDirectory(dir=quick_folder) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

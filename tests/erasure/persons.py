@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from bson import CodecOptions, ObjectId
@@ -110,12 +109,11 @@ def original(request, server_uri: str, quick_folder: Path) -> Iterator[tuple[Liv
 
 
 @pytest.fixture
-def lived(original: tuple[Lived, dict[str, list[RawBSONDocument]]], quick_folder: Path) -> Iterator[Lived]:
+def lived(original: tuple[Lived, dict[str, list[RawBSONDocument]]], quick_path: Path) -> Lived:
     """The original's database as it was at first, and a copy of its folder, for the test alone."""
     first, documents = original
     for name in first.db.list_collection_names():
         first.db[name].delete_many({})
         if documents.get(name):
             first.db.get_collection(name).insert_many(documents[name], bypass_document_validation=True)
-    with TemporaryDirectory(dir=quick_folder) as folder:
-        yield replace(first, home=Path(shutil.copytree(first.home, Path(folder) / "home")))
+    return replace(first, home=Path(shutil.copytree(first.home, quick_path / "home")))

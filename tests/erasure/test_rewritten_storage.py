@@ -1,5 +1,6 @@
 """The built-in database written anew: the same content without the bytes of what was deleted."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from features.schema.collections import COLLECTIONS
 GONE = "person-4711-unmistakable"
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = tmp_path / "home"
+@pytest.fixture(scope="module")
+def original(quick_folder: Path) -> tuple[Path, dict]:
+    """A home with a database at rest, and its content."""
+    home = quick_folder / "before-rewriting"
     with embedded_server(home) as uri, MongoClient(uri) as client:
         plan.apply(client.music, collections=COLLECTIONS[:2])
         history = [{"userId": GONE if n % 5 == 0 else "bob", "trackId": f"t{n}", "n": n} for n in range(1_000)]
@@ -26,7 +28,19 @@ def home(tmp_path: Path) -> Path:
         client.music.things.create_index("userId", name="theirs", partialFilterExpression={"n": {"$gt": 3}})
         client.other.notes.insert_one({"_id": 1, "text": "kept"})
         client.music.things.delete_many({"userId": GONE})
-    return home
+    return home, content(home)
+
+
+@pytest.fixture
+def home(original: tuple[Path, dict], quick_path: Path) -> Path:
+    """A copy of it, for the test alone."""
+    return Path(shutil.copytree(original[0], quick_path / "home"))
+
+
+@pytest.fixture
+def before(original: tuple[Path, dict]) -> dict:
+    """What the home holds at first."""
+    return original[1]
 
 
 def content(home: Path) -> dict:
@@ -42,8 +56,7 @@ def content(home: Path) -> dict:
         }
 
 
-def test_everything_is_copied_and_deleted_bytes_are_gone(home):
-    before = content(home)
+def test_everything_is_copied_and_deleted_bytes_are_gone(home, before):
     assert find_traces_in_storage(home, GONE) != []
     assert rewrite_storage(home) is True
     assert find_traces_in_storage(home, GONE) == []
@@ -72,9 +85,7 @@ def test_nobody_can_start_it_while_it_is_rewritten(home, monkeypatch):
             pass
 
 
-def test_a_copy_that_fails_leaves_the_old_files(home, monkeypatch):
-    before = content(home)
-
+def test_a_copy_that_fails_leaves_the_old_files(home, before, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -86,8 +97,7 @@ def test_a_copy_that_fails_leaves_the_old_files(home, monkeypatch):
 
 
 @pytest.mark.parametrize("made_anew", [False, True], ids=["before the new one is in place", "with an empty folder"])
-def test_a_swap_cut_short_is_undone_by_the_next_start(home, made_anew):
-    before = content(home)
+def test_a_swap_cut_short_is_undone_by_the_next_start(home, before, made_anew):
     (home / "db").rename(home / "db.old")
     if made_anew:
         (home / "db").mkdir()
@@ -95,8 +105,7 @@ def test_a_swap_cut_short_is_undone_by_the_next_start(home, made_anew):
     assert not (home / "db.old").exists()
 
 
-def test_a_swap_cut_short_at_its_end_is_finished_by_the_next_start(home):
-    before = content(home)
+def test_a_swap_cut_short_at_its_end_is_finished_by_the_next_start(home, before):
     (home / "db.old").mkdir()
     (home / "db.old" / "leftover").write_text(GONE)
     assert content(home) == before
