@@ -22,7 +22,8 @@ class Story:
 
     Attributes:
         release: its id.
-        state: live, retired, withdrawn (rolled back), expired, failed, backfill, built, uploading or building.
+        state: live, retired, withdrawn (rolled back), expired, failed, backfill, built, uploading, building, or
+            unreadable.
         detail: what else there is to say of the state; empty for nothing.
         on_disk: whether its folder is on this disk.
         manifest: as the disk has it, else as the database; None for one that is being built or can't be read.
@@ -89,9 +90,9 @@ def _tell(name: str, entry: Document | None, home: Path, live: str | None, at_wo
         manifest = read_manifest(home, name)
     except NotFoundError:
         manifest = None
-    except StorageError as error:
+    except StorageError:
         if entry is None:
-            return Story(name, "built", str(error), on_disk=True, manifest=None)
+            return Story(name, "unreadable", f"see `echotune releases show {name}`", on_disk=True, manifest=None)
         manifest = None
     on_disk = manifest is not None
     if entry is None:

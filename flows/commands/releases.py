@@ -12,7 +12,7 @@ from features.release.ledger import hold_lease, read_pointer
 from features.settings import get_settings
 from flows.commands import release_diff
 from flows.commands.options import Json
-from flows.console import progress_bars, say, show_json, show_table
+from flows.console import progress_bars, say, show_json, show_table, text_of
 
 COUNTED = {"profiles": "user_profile", "tracks": "track_embedding", "lists": "recommendations"}
 
@@ -81,8 +81,8 @@ def show(
         [{"check": c["name"], "passed": c["passed"], "detail": c["detail"]} for c in manifest.checks], title="Gate"
     )
     if manifest.aligned_to:
-        onto = f"Embeddings turned onto {manifest.aligned_to}"
-        show_table([{"figure": name, "value": value} for name, value in manifest.alignment.items()], title=onto)
+        figures = ", ".join(f"{name} {text_of(value)}" for name, value in manifest.alignment.items())
+        say(f"embeddings turned onto those of {manifest.aligned_to}: {figures}")
     show_table([{"metric": name, "value": value} for name, value in manifest.metrics.items()], title="Metrics")
     show_table([{"stage": n, "seconds": float(s)} for n, s in manifest.timings.items()], title="Times")
 
