@@ -17,7 +17,6 @@ from features.release.manifest import Manifest, release_folder
 
 MOST_PROFILES = 100_000
 """Profiles read of a release for drift, evenly spread: a PSI of so many is exact to the second digit."""
-BATCH_ROWS = 10_000
 OUTPUTS = ("user_profile", "track_embedding", "similarity", "recommendations")
 
 
@@ -112,12 +111,13 @@ def _profiles(home: Path, manifest: Manifest) -> np.ndarray:
     path = release_folder(home, manifest.id) / "user_profile.parquet"
     try:
         with pq.ParquetFile(path) as file:
-            step = -(-file.metadata.num_rows // MOST_PROFILES)
+            step = max(1, -(-file.metadata.num_rows // MOST_PROFILES))
             blocks, start = [np.zeros((0, len(manifest.dimensions)))], 0
-            for batch in file.iter_batches(BATCH_ROWS, columns=["vector"]):
-                rows = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
-                blocks.append(rows[-start % step :: step])
-                start += len(batch)
+            for number in range(file.num_row_groups):  # iter_batches reads far ahead
+                group = file.read_row_group(number, columns=["vector"])["vector"].combine_chunks()
+                rows = group.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(manifest.dimensions))
+                blocks.append(rows[-start % step :: step].copy())  # a view would keep all rows in memory
+                start += len(rows)
             return np.concatenate(blocks)
     except (OSError, ValueError, pa.ArrowException) as error:
         what = str(error).splitlines()[0]

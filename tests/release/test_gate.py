@@ -202,9 +202,16 @@ def test_of_very_many_profiles_evenly_spread_ones_are_read(home, night, most, mo
     vectors = np.array(whole["vector"].to_pylist(), float) + np.arange(len(whole))[:, None]
     with_profiles(home, night, lambda made: made.__iadd__(np.arange(len(made))[:, None]))
     monkeypatch.setattr(gate, "MOST_PROFILES", most)
-    monkeypatch.setattr(gate, "BATCH_ROWS", 5)
     step = -(-len(whole) // most)
     np.testing.assert_array_equal(gate._profiles(home, night), vectors[::step])
+
+
+def test_a_release_whose_people_were_all_erased_has_no_profiles_to_compare(home, night, another):
+    live = replace(another(1), metrics=MEASURED)
+    path = release_folder(home, live.id) / "user_profile.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    assert gate._profiles(home, live).shape == (0, len(live.dimensions))
+    assert failed(judge(home, night, live, [], FINE)) == []
 
 
 def bad_night(db, home, change):
