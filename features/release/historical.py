@@ -11,9 +11,9 @@ import pyarrow as pa
 from features.errors import InputError
 from features.release.documents import FEATURE_LIFE
 from features.release.entities import EVENT_TIMESTAMP, Entities, EntityRows, entities_of, read_rows
+from features.release.feature_references import FeatureReference, by_view, columns_of, resolve
 from features.release.manifest import release_folder
 from features.release.offline import OfflineRelease
-from features.release.references import Reference, by_view, columns_of, resolve
 from features.release.retrieval import Features, beside, look_up, schema_of
 from features.release.timeline import NONE, Timeline, read_timeline
 
@@ -68,7 +68,7 @@ def get_historical_features(
 def _look_up(
     home: Path,
     timeline: Timeline,
-    references: Sequence[Reference],
+    references: Sequence[FeatureReference],
     entities: Mapping[str, Entities],
     applies: np.ndarray,
 ) -> tuple[pa.Table, dict[str, int]]:
@@ -90,5 +90,5 @@ def _look_up(
     return found, {view: unknown[view] for view in by_view(references)}
 
 
-def _nothing(references: Sequence[Reference], _wanted: pa.Array) -> pa.Table:
+def _nothing(references: Sequence[FeatureReference], _wanted: pa.Array) -> pa.Table:
     return schema_of(references).empty_table()

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.errors import StorageError
-from features.release.references import Reference
+from features.release.feature_references import FeatureReference
 from features.release.retrieval import ENTITY, schema_of
 
 BATCH_ROWS = 1 << 16
@@ -37,7 +37,7 @@ class OfflineRelease:
     folder: Path
     dimensions: Sequence[str]
 
-    def read_view(self, references: Sequence[Reference], wanted: pa.Array) -> pa.Table:
+    def read_view(self, references: Sequence[FeatureReference], wanted: pa.Array) -> pa.Table:
         """One view's features of some entities: a row for each that is in the release, in its order.
 
         A dimension that the release does not have is null. The file is read once, a batch of rows at a time, of
@@ -65,7 +65,7 @@ class OfflineRelease:
             raise StorageError(f"{path} can't be read ({what}); remove its folder, build that release again") from None
         return pa.Table.from_batches(batches, schema)
 
-    def _column(self, reference: Reference, rows: pa.RecordBatch) -> pa.Array:
+    def _column(self, reference: FeatureReference, rows: pa.RecordBatch) -> pa.Array:
         column = rows[_source(reference)]
         if reference.is_dimension and reference.name not in self.dimensions:
             return pa.nulls(rows.num_rows, reference.arrow_type)
@@ -77,7 +77,7 @@ class OfflineRelease:
         return column.cast(reference.arrow_type)
 
 
-def _wanted_rows(path: Path, references: Sequence[Reference], wanted: pa.Array) -> Iterator[pa.RecordBatch]:
+def _wanted_rows(path: Path, references: Sequence[FeatureReference], wanted: pa.Array) -> Iterator[pa.RecordBatch]:
     of_strategy = references[0].type == "recommendations"
     columns = {references[0].entity, *map(_source, references), *(["strategy"] if of_strategy else [])}
     with pq.ParquetFile(path) as file:
@@ -88,5 +88,5 @@ def _wanted_rows(path: Path, references: Sequence[Reference], wanted: pa.Array) 
             yield rows.filter(keep)
 
 
-def _source(reference: Reference) -> str:
+def _source(reference: FeatureReference) -> str:
     return COLUMNS.get(reference.name) or COLUMNS[reference.type]

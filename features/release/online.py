@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from features.database import Document, translated_errors
 from features.release.documents import feature_id, recommendation_id
-from features.release.references import Reference
+from features.release.feature_references import FeatureReference
 from features.release.retrieval import ENTITY, schema_of
 from features.schema.ids import encode_id
 from features.schema.names import FEATURE_STORE, RECOMMENDATIONS
@@ -46,7 +46,7 @@ class OnlineRelease:
     dimensions: Sequence[str]
     now: datetime
 
-    def read_view(self, references: Sequence[Reference], wanted: pa.Array) -> pa.Table:
+    def read_view(self, references: Sequence[FeatureReference], wanted: pa.Array) -> pa.Table:
         """One view's features of some entities: a row for each that has a document, in any order.
 
         Args:
@@ -66,14 +66,14 @@ class OnlineRelease:
             batches.append(pa.record_batch({ENTITY: texts} | columns, schema=schema))
         return pa.Table.from_batches(batches, schema)
 
-    def _profiles(self, references: Sequence[Reference], documents: Sequence[Document]) -> np.ndarray:
+    def _profiles(self, references: Sequence[FeatureReference], documents: Sequence[Document]) -> np.ndarray:
         """(documents, dimensions) float64; nothing where no dimension is asked for."""
         if not documents or not any(reference.is_dimension for reference in references):
             return np.empty((0, len(self.dimensions)))
         return np.array([decode_vector(found["features"]["vector"]) for found in documents])
 
     def _chunks(
-        self, references: Sequence[Reference], wanted: Sequence[str]
+        self, references: Sequence[FeatureReference], wanted: Sequence[str]
     ) -> Iterator[tuple[list[str], list[Document]]]:
         """Ids and documents of those that are there and have not expired, at most `IN_LIST` at a time."""
         of_lists = references[0].type == "recommendations"
@@ -88,7 +88,7 @@ class OnlineRelease:
                 documents = [found for found in answer if found["expiresAt"] > self.now]
             yield [texts[found["_id"]] for found in documents], documents
 
-    def _document_id(self, reference: Reference, text: str) -> ObjectId:
+    def _document_id(self, reference: FeatureReference, text: str) -> ObjectId:
         if reference.type == "recommendations":
             return recommendation_id(self.release, text, reference.name)
         return feature_id(self.release, reference.type, text)
@@ -101,7 +101,7 @@ def decode_vector(stored: Any) -> np.ndarray:
     return np.asarray(stored, np.float64)
 
 
-def _value(reference: Reference, found: Document) -> Any:
+def _value(reference: FeatureReference, found: Document) -> Any:
     if reference.type == "recommendations":
         return [entry["trackId"] for entry in found["candidates"]]
     if reference.name == "confidence":

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.release.entities import Entities
-from features.release.references import Reference, by_view
+from features.release.feature_references import FeatureReference, by_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +58,14 @@ class Features:
         return dict(self.table.to_pydict())
 
 
-def schema_of(references: Sequence[Reference]) -> pa.Schema:
+def schema_of(references: Sequence[FeatureReference]) -> pa.Schema:
     """Of what is read of one view."""
     return pa.schema([(ENTITY, pa.string()), *((reference.name, reference.arrow_type) for reference in references)])
 
 
 def look_up(
-    read_view: Callable[[Sequence[Reference], pa.Array], pa.Table],
-    references: Sequence[Reference],
+    read_view: Callable[[Sequence[FeatureReference], pa.Array], pa.Table],
+    references: Sequence[FeatureReference],
     entities: Mapping[str, Entities],
 ) -> tuple[pa.Table, dict[str, int]]:
     """Features of one release for each row of entities, and how many rows each view knows nothing of.

@@ -17,10 +17,10 @@ from features.database import Document, open_database, translated_errors
 from features.errors import InputError, NotFoundError
 from features.release.documents import FEATURE_LIFE, feature_id, recommendation_id
 from features.release.entities import EntityRows, entities_of, read_rows
+from features.release.feature_references import columns_of, resolve
 from features.release.historical import get_historical_features
 from features.release.ledger import find_release, read_pointer
 from features.release.online import OnlineRelease, decode_vector
-from features.release.references import columns_of, resolve
 from features.release.retention import pin
 from features.release.retrieval import Features, beside, look_up
 from features.release.tables import candidate_table, pair_table, profile_table

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from features.errors import InputError, NotFoundError
 from features.release.entities import Entities, entities_of, read_rows
-from features.release.references import columns_of, resolve
+from features.release.feature_references import columns_of, resolve
 
 DIMENSIONS = ["energy_mean", "energy_spread", "genre_pop"]
 

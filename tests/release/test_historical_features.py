@@ -222,13 +222,13 @@ def test_a_dimension_that_a_release_lacks_is_null_there_and_its_place_may_change
     write_release(tmp_path, 1, as_of=1, dimensions=("genre_pop", "energy_mean"), profiles={"ann": [0.1, 0.2]})
     write_release(tmp_path, 2, as_of=2, dimensions=("energy_mean", "genre_jazz"), profiles={"ann": [0.3, 0.4]})
     found = get_historical_features(tmp_path, rows_at(hours(1), hours(2)), "user_profile:*")
-    assert found.to_dict() == {
-        "user_id": ["ann"] * 2,
-        "event_timestamp": [hours(1), hours(2)],
-        "energy_mean": [0.2, 0.3],  # the newest release's first, in its order
-        "genre_jazz": [None, 0.4],
-        "genre_pop": [0.1, None],
-    }
+    assert [
+        (name, values) for name, values in found.to_dict().items() if name not in {"user_id", "event_timestamp"}
+    ] == [
+        ("energy_mean", [0.2, 0.3]),  # the newest release's first, in its order
+        ("genre_jazz", [None, 0.4]),
+        ("genre_pop", [0.1, None]),
+    ]
     assert found.unknown == {"user_profile": 0}
 
 

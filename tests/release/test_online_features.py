@@ -134,11 +134,9 @@ def test_an_object_id_can_be_given_as_such_tagged_or_as_its_digits(store):
     assert found.to_dict()["user_id"][2:4] == [TWIN_TEXT, f"str:{TWIN_TEXT}"]  # as they were given
 
 
-def test_a_track_whose_id_is_hexadecimal_digits_is_that_track(store, ready):
-    ready[names.FEATURE_STORE].delete_many({"featureType": "user_profile"})
-    found = store.get_online_features(
-        ["track_embedding:confidence"], [{"track_id": "oid:track-01"}, {"track_id": "track-01"}]
-    )
+def test_a_track_id_is_only_what_it_says(store):
+    rows = [{"track_id": "str:track-01"}, {"track_id": "track-01"}]
+    found = store.get_online_features(["track_embedding:confidence"], rows)
     assert found.unknown == {"track_embedding": 1}
     assert found.to_dict()["confidence"][0] is None
 

@@ -21,7 +21,7 @@ NAMED: Mapping[str, Mapping[str, pa.DataType]] = {
 
 
 @dataclass(frozen=True)
-class Reference:
+class FeatureReference:
     """One feature of one type, as `type:name`."""
 
     type: str
@@ -51,7 +51,7 @@ class Reference:
         return self.name not in NAMED[self.type]
 
 
-def resolve(features: Sequence[str], dimensions: Sequence[str]) -> list[Reference]:
+def resolve(features: Sequence[str], dimensions: Sequence[str]) -> list[FeatureReference]:
     """References from their texts, each once, in the order given; `user_profile:*` stands for all dimensions.
 
     Args:
@@ -65,10 +65,10 @@ def resolve(features: Sequence[str], dimensions: Sequence[str]) -> list[Referenc
     texts = [features] if isinstance(features, str) else features
     if not texts:
         raise InputError("no features are asked for; name some, such as user_profile:confidence")
-    profile = {str(found): found for found in (Reference("user_profile", name) for name in dimensions)}
-    others = (Reference(of_type, name) for of_type, named in NAMED.items() for name in named)
+    profile = {str(found): found for found in (FeatureReference("user_profile", name) for name in dimensions)}
+    others = (FeatureReference(of_type, name) for of_type, named in NAMED.items() for name in named)
     known = profile | {str(found): found for found in others}
-    references: dict[str, Reference] = {}
+    references: dict[str, FeatureReference] = {}
     for text in texts:
         if text == ALL_DIMENSIONS:
             references |= profile
@@ -79,7 +79,7 @@ def resolve(features: Sequence[str], dimensions: Sequence[str]) -> list[Referenc
     return list(references.values())
 
 
-def columns_of(references: Iterable[Reference], taken: Iterable[str], *, full: bool) -> list[str]:
+def columns_of(references: Iterable[FeatureReference], taken: Iterable[str], *, full: bool) -> list[str]:
     """The name of each reference's column: its own name, or `type__name` when `full`.
 
     Raises:
@@ -97,9 +97,9 @@ def columns_of(references: Iterable[Reference], taken: Iterable[str], *, full: b
     return names
 
 
-def by_view(references: Iterable[Reference]) -> dict[str, list[Reference]]:
+def by_view(references: Iterable[FeatureReference]) -> dict[str, list[FeatureReference]]:
     """References that are read together."""
-    views: dict[str, list[Reference]] = {}
+    views: dict[str, list[FeatureReference]] = {}
     for reference in references:
         views.setdefault(reference.view, []).append(reference)
     return views
