@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ PREFECT_START_S = 180.0
 def main() -> int:
     """Returns the exit status: 0 when every point held, 1 when one did not."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
     with ExitStack() as stack:
         scratch = Path(options.scratch or stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         stack.enter_context(_prefect(scratch))  # first: Prefect reads the environment when it is imported
@@ -64,12 +66,15 @@ def _run(scratch: Path, options: argparse.Namespace) -> list["Row"]:
         if options.only in point.kind.name and (not options.point or point.number in options.point)
     ]
     rows: list[Row] = []
-    with ThreadPoolExecutor(options.side_by_side) as pool:
+    pool = ThreadPoolExecutor(options.side_by_side)
+    try:
         for done in as_completed([pool.submit(run.run_point, point, base, expected, scratch) for point in chosen]):
             rows.append(row := done.result())
             verdict = "held" if row.passed else "FAILED: " + "; ".join(row.problems)
             what = f"{row.fault} ({row.moment}): {row.outcome}: {verdict}"
             _say(f"{len(rows):3d}/{len(chosen)} point {row.point:3d} {row.seconds:5.1f} s  {what}")
+    finally:
+        pool.shutdown(cancel_futures=True)
     return sorted(rows, key=lambda row: row.point)
 
 

@@ -194,15 +194,15 @@ def _armed(case: Case, command: str, code: int | None, mode: Any) -> Ended:
 def fill_disk(case: Case) -> Told:
     """The disk under the data folder is full but for a few bytes from a step on; it has room for the next run."""
     free = case.chance.randrange(60_000)
-    run_kind = "disk" if _put_on_small_disk(case.night, "home", SMALL_DISK) else "file size limit"
+    is_small = _put_on_small_disk(case.night, "home", SMALL_DISK)
     run = case.night.start(case.moment)
     run.wait_for_moment()
-    with _full(case.night, "home", free) if run_kind == "disk" else _limited(run.pid, free):
+    with _full(case.night, "home", free) if is_small else _limited(run.pid, free):
         run.go_on()
         ended = run.end()
     if ended.status not in {0, STORAGE}:
         raise BrokenPromiseError(f"on a full disk the run ended with {ended}")
-    return Told(f"{case.moment}, {run_kind}, {free:,} bytes free", str(ended))
+    return Told(f"{case.moment}, {'disk' if is_small else 'file size limit'}, {free:,} bytes free", str(ended))
 
 
 def start_on_full_disk(case: Case) -> Told:
@@ -241,7 +241,7 @@ def _put_on_small_disk(night: Night, name: str, megabytes: int) -> bool:
     folder.rename(aside)
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "faults", str(folder)]
-    if subprocess.run(words, capture_output=True, check=False).returncode:
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode:
         folder.rmdir()
         aside.rename(folder)
         return False

@@ -104,7 +104,7 @@ class Reader(_Watcher):
         documents: Mapping[str, Mapping[str, Mapping[ObjectId, bytes]]],
         seed: int,
     ) -> None:
-        super().__init__(0.02)
+        super().__init__(0.05)
         self._database = database
         self._said = said
         self._order = list(said)
@@ -161,7 +161,7 @@ class Writer(_Watcher):
     """
 
     def __init__(self, database: Database[Any], imported_at: datetime) -> None:
-        super().__init__(0.05)
+        super().__init__(0.1)
         self._plays = database.get_collection(LISTENING_HISTORY, write_concern=WriteConcern("majority", j=True))
         self._imported_at = imported_at
         self.acknowledged: list[ObjectId] = []
