@@ -214,8 +214,8 @@ def test_a_name_that_no_database_can_have_is_told_as_that(server_uri, name):
         pass
 
 
-def test_without_a_uri_the_built_in_server_is_used_and_left(tmp_path):
-    settings = Settings(mongodb_uri=None, echotune_home=tmp_path)
+def test_without_a_uri_the_built_in_server_is_used_and_left(quick_path):
+    settings = Settings(mongodb_uri=None, echotune_home=quick_path)
     with open_database(settings) as opened:
         opened.things.insert_one({"_id": 1})
     with open_database(settings) as opened:
@@ -223,9 +223,10 @@ def test_without_a_uri_the_built_in_server_is_used_and_left(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def locked_server(tmp_path_factory):
+def locked_server(quick_folder):
     """A server that asks for a password: the user is made while it does not yet."""
-    folder = tmp_path_factory.mktemp("locked")
+    folder = quick_folder / "locked"
+    folder.mkdir()
     with served(folder) as address, MongoClient(f"mongodb://{address}/?directConnection=true") as client:
         client.admin.command("createUser", USER, pwd=PASSWORD, roles=[{"role": "root", "db": "admin"}])
         client.admin.command("createUser", "reader", pwd=PASSWORD, roles=[{"role": "read", "db": "test"}])
@@ -252,8 +253,8 @@ def test_no_password_at_all_is_told_as_that(locked_server):
 
 
 @pytest.fixture(scope="module")
-def tls_server(tmp_path_factory):
-    with secured(tmp_path_factory.mktemp("tls")) as server:
+def tls_server(quick_folder):
+    with secured(quick_folder / "tls") as server:
         yield server
 
 
@@ -293,9 +294,9 @@ def test_an_issuer_that_is_not_known_is_told_with_the_parameter_that_names_it(tl
         ("localhost", PAST, "it has expired or is not valid yet"),
     ],
 )
-def test_a_certificate_for_another_host_or_another_time_is_told_as_that(tmp_path, host, ends, told):
-    certificate = make_certificate(tmp_path, host, ends)
-    with served(tmp_path, *certificate.options) as address:
+def test_a_certificate_for_another_host_or_another_time_is_told_as_that(quick_path, host, ends, told):
+    certificate = make_certificate(quick_path, host, ends)
+    with served(quick_path, *certificate.options) as address:
         error = refusal_of(Secured(address, certificate.authority).uri(USER))
     assert str(error).startswith("the database's certificate is not accepted: ")
     assert told in str(error)
@@ -315,10 +316,10 @@ def test_tls_to_a_server_without_is_among_what_to_check(tls_server, locked_serve
 
 
 @pytest.mark.usefixtures("patient_enough")
-def test_a_server_that_asks_for_a_client_certificate_is_told_as_that(tmp_path):
-    certificate = make_certificate(tmp_path)
+def test_a_server_that_asks_for_a_client_certificate_is_told_as_that(quick_path):
+    certificate = make_certificate(quick_path)
     asking = (*certificate.options, "--tls-ca-file", certificate.authority, "--tls-require-client-cert")
-    with served(tmp_path, *asking) as address:
+    with served(quick_path, *asking) as address:
         error = refusal_of(Secured(address, certificate.authority).uri(USER))
     assert str(error) == "the database asks for a client's certificate; set tlsCertificateKeyFile in MONGODB_URI"
 

@@ -82,8 +82,8 @@ class Guest:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    home = tmp_path / "home"
+def home(quick_path: Path) -> Iterator[Path]:
+    home = quick_path / "home"
     yield home
     stop(home)
     until(lambda: not status(home).running)
@@ -343,10 +343,10 @@ def test_half_a_record_counts_as_none(tmp_path, text):
     assert embedded._record(tmp_path) is None
 
 
-def test_a_server_whose_folder_is_removed_ends_and_leaves_the_next_alone(home, tmp_path):
+def test_a_server_whose_folder_is_removed_ends_and_leaves_the_next_alone(home):
     start(home)
     first = record(home)
-    home.rename(tmp_path / "away")
+    home.rename(home.with_name("away"))
     with embedded_server(home) as uri:
         until(lambda: not alive(first["server"]) and not alive(first["keeper"]))
         assert names(uri) == []

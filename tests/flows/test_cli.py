@@ -335,7 +335,7 @@ def test_doctor_switches_the_profiler_back_when_it_is_told_to_end(
 
 @pytest.mark.slow
 def test_from_an_empty_folder_to_a_live_release_and_nothing_left_running(
-    tmp_path: Path, clean_environment: dict[str, str]
+    quick_path: Path, clean_environment: dict[str, str]
 ) -> None:
     times = [datetime(2026, 1, 1 + n % 28, n % 24, tzinfo=UTC) for n in range(60)]
     table = pa.table(
@@ -345,11 +345,13 @@ def test_from_an_empty_folder_to_a_live_release_and_nothing_left_running(
             "played_at": times,
         }
     )
-    pq.write_table(table, tmp_path / "plays.parquet")
+    pq.write_table(table, quick_path / "plays.parquet")
 
     def echotune(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "flows.cli", *words]
-        return subprocess.run(command, cwd=tmp_path, env=clean_environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=quick_path, env=clean_environment, capture_output=True, text=True, check=False
+        )
 
     assert echotune("import", "plays", "plays.parquet").returncode == 0
     first = echotune("nightly")

@@ -64,15 +64,14 @@ class Night:
 def night(tmp_path_factory: pytest.TempPathFactory, quick_folder: Path, prefect) -> Iterator[Night]:
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("MONGODB_", "ECHOTUNE_", "PREFECT_", "TEST_MON"))}
     quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONPATH": str(Path(__file__).parents[2])}
-    folder, storage = tmp_path_factory.mktemp("batch"), quick_folder / "secured"
-    storage.mkdir()
+    folder = tmp_path_factory.mktemp("batch")
     # as on a machine with a worker: Prefect's server is there, and is told of all that is logged
     pointed = {
         "PREFECT_API_URL": prefect.url,
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_LOGGING_LEVEL": "DEBUG",
     }
-    with secured(storage) as server:
+    with secured(quick_folder / "night") as server:
         settings = Settings(mongodb_uri=SecretStr(server.uri(USER)), mongodb_database=DATABASE)
         with open_database(settings) as database:
             plan.apply(database)

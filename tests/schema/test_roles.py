@@ -91,11 +91,11 @@ def account(administrator: str, name: str, role: str, database: str) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def administrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def administrator(quick_folder: Path) -> Iterator[str]:
     if "@" in GIVEN_URI and may_make_roles(GIVEN_URI):
         yield GIVEN_URI
     else:
-        with secured(tmp_path_factory.mktemp("secured")) as server:
+        with secured(quick_folder / "roles") as server:
             yield server.uri(USER)
 
 
