@@ -75,7 +75,7 @@ def resolve(features: Sequence[str], dimensions: Sequence[str]) -> list[FeatureR
         elif text in known:
             references[text] = known[text]
         else:
-            raise NotFoundError(f"unknown feature {text!r}; {_hint(str(text), list(known))}")
+            raise NotFoundError(f"unknown feature {text!r}; {_hint(str(text), known.values())}")
     return list(references.values())
 
 
@@ -105,15 +105,12 @@ def by_view(references: Iterable[FeatureReference]) -> dict[str, list[FeatureRef
     return views
 
 
-def _hint(text: str, known: list[str]) -> str:
-    """What a wrong text may have meant: the close ones, else those that end alike, else what there is."""
-    name = text.rpartition(":")[2]
-    close = difflib.get_close_matches(text, known, n=3, cutoff=0.75) or [
-        other
-        for close in difflib.get_close_matches(name, [other.partition(":")[2] for other in known], n=3)
-        for other in known
-        if other.endswith(f":{close}")
-    ]
+def _hint(text: str, known: Iterable[FeatureReference]) -> str:
+    """What a wrong text may have meant: features whose names are close to its own, of whatever type."""
+    by_name: dict[str, list[str]] = {}
+    for reference in known:
+        by_name.setdefault(reference.name, []).append(str(reference))
+    close = difflib.get_close_matches(text.rpartition(":")[2], by_name, n=3)
     if close:
-        return f"close to it: {', '.join(dict.fromkeys(close))}"
+        return f"close to it: {', '.join(feature for name in close for feature in by_name[name])}"
     return f"a feature is type:name, where type is one of {', '.join(NAMED)}"

@@ -55,7 +55,7 @@ def get_historical_features(
     rows = read_rows(entity_df, [*needed, EVENT_TIMESTAMP])
     if with_release and RELEASE in rows.column_names:
         raise InputError(f"the rows have a column {RELEASE} already; rename it")
-    names = columns_of(references, [*rows.column_names, RELEASE], full=full_feature_names)
+    names = columns_of(references, rows.column_names, full=full_feature_names)
     applies = timeline.at(rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy(), ttl)
     entities = {name: entities_of(rows, name) for name in needed}
     found, unknown = _look_up(home, timeline, references, entities, applies)

@@ -84,7 +84,7 @@ def look_up(
     columns: dict[str, pa.ChunkedArray] = {}
     unknown: dict[str, int] = {}
     for view, together in views.items():
-        rows = pc.index_in(ids[together[0].entity], value_set=found[view][ENTITY], skip_nulls=True)
+        rows = pc.index_in(ids[together[0].entity], value_set=found[view][ENTITY])
         unknown[view] = rows.null_count
         columns |= {str(reference): found[view][reference.name].combine_chunks().take(rows) for reference in together}
     return pa.table({str(reference): columns[str(reference)] for reference in references}), unknown
