@@ -1,5 +1,6 @@
 """A run that slept through its lease changes nothing: not the pointer, not a release, not a document, not a file."""
 
+import base64
 import threading
 import time
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from published import dump, files
+from pydantic import SecretStr
 from pymongo.database import Database
 
+from features.erasure.tombstones import write_tombstone
 from features.errors import BusyError, UnreachableError
 from features.release import ledger, retention
 from features.release.ledger import (
@@ -94,6 +97,33 @@ def test_a_stale_run_changes_nothing(ready, home, night, withdrawing):
             assert "\n" not in str(error.value)
             assert dump(ready) == before, name
             assert files(home) == on_disk, name
+
+
+def test_an_upload_that_loses_its_lease_between_two_chunks_sends_no_other(ready, home, night):
+    seen = []
+
+    def lose(_what: str, done: int, _total: int | None) -> None:
+        if done == 2 and not seen:
+            ready.releases.update_one({"_id": LEASE}, {"$inc": {"token": 1}})
+            seen.append(dump(ready))
+
+    with hold_lease(ready) as token, pytest.raises(BusyError):
+        upload(ready, home, night.fresh, token, progress=lose)
+    assert seen == [dump(ready)]
+
+
+def test_a_stale_run_takes_nobody_out_of_the_files(ready, home, night):
+    key = SecretStr(base64.b64encode(bytes(32)).decode())
+    write_tombstone(ready, bytes(32), "bob", LATER)
+    with hold_lease(ready) as stale:
+        pass
+    before = files(home)
+    with hold_lease(ready) as token:
+        with pytest.raises(BusyError):
+            publish_release(ready, home, night.fresh.id, stale, key)
+        assert files(home) == before
+        publish_release(ready, home, night.fresh.id, token, key)
+    assert files(home) != before
 
 
 def test_each_of_these_writes_does_change_something_while_the_lease_is_held(ready, home, night):
