@@ -32,6 +32,17 @@ MEMORY = Path("/dev/shm")  # Linux; elsewhere the disk serves
 NEEDED_BYTES = 4 << 30
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # workers would take the modules with the most tests first
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In workers, which take a module at a time: slow ones first, lest one is left with a long module at the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """In memory where there is room: servers sync each write, and no test looks at what a power cut leaves."""
