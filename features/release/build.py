@@ -19,18 +19,24 @@ from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.interactions import Interactions, build_interactions
 from features.compute.overlaps import SimilarUsers, similar_users
 from features.compute.profiles import Profiles, build_profiles
-from features.compute.rows import sparse_row
 from features.errors import InputError
-from features.evaluate.gate import check_embeddings, check_lists, check_profiles, check_ranges, check_similarity
+from features.evaluate.gate import (
+    Check,
+    check_embeddings,
+    check_lists,
+    check_profiles,
+    check_ranges,
+    check_similarity,
+)
 from features.evaluate.measures import measures
 from features.evaluate.ranking import ranking_metrics
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
 from features.recommend.lists import RankedList, recommend
 from features.recommend.scores import Evidence, forbidden
+from features.release import outputs
 from features.release.manifest import Manifest, code_version, release_folder, release_id
 from features.release.reference import Reference
-from features.schema.names import AUDIO_NAMES
 from features.snapshot.clocks import Inputs
 from features.storage import translated_storage_errors, whole_folder, write_json
 
@@ -64,10 +70,10 @@ def build_release(
         StorageError: the disk is full or read-only; nothing is left behind.
     """
     release = release_id(as_of, parameters, inputs.digest, reference.release if reference else None)
-    timings: dict[str, float] = {}
+    stages = _Stages(progress)
     # BLAS in one thread: sums in another order would make another release of the same inputs
     with threadpool_limits(1, "blas"), whole_folder(release_folder(home, release)) as folder:
-        manifest = _build(inputs, folder, parameters, as_of, release, timings, progress, reference, origin)
+        manifest = _build(inputs, folder, parameters, as_of, release, stages, reference, origin)
         write_json(folder / "manifest.json", manifest.to_json())
     return manifest
 
@@ -78,22 +84,13 @@ def _build(
     parameters: NightlyParameters,
     as_of: datetime,
     release: str,
-    timings: dict[str, float],
-    progress: Progress,
+    stages: "_Stages",
     reference: Reference | None,
     origin: str,
 ) -> Manifest:
     as_of_ms = int(as_of.timestamp() * 1000)
-    stages = _Stages(timings, progress)
     with stages("numbering"):
-        counts = inputs.counts()
-        tables = {name: inputs.table(name) for name in counts}
-        dataset = build_dataset(tables, as_of_ms=as_of_ms)
-        if not len(dataset.plays):
-            later = dataset.later["plays"]
-            raise InputError(
-                f"no plays before {as_of.isoformat()} ({later:,} after it); import some or pass a later --as-of"
-            )
+        dataset, read = _numbered(inputs, as_of, as_of_ms)
     with stages("interactions"):
         interactions = build_interactions(
             dataset.plays,
@@ -118,46 +115,25 @@ def _build(
         similar = similar_users(interactions.plays, **parameters.similarity.model_dump())
     evidence = Evidence(dataset, interactions, embeddings, similar.neighbors, similar.common)
     with stages("recommendations"):
-        lists, spent_ms = _timed_lists(evidence, parameters, progress)
+        lists, spent_ms = _timed_lists(evidence, parameters, stages.progress)
     with stages("evaluation"):
+        listed = np.array([entry.user for entry in lists], np.int64)
+        known_at_ms = int(inputs.known_at.timestamp() * 1000)
         metrics = ranking_metrics(dataset, parameters, as_of_ms=as_of_ms) | measures(
-            dataset,
-            aligned.vectors,
-            profiles.users,
-            np.array([entry.user for entry in lists], np.int64),
-            as_of_ms=as_of_ms,
-            known_at_ms=int(inputs.known_at.timestamp() * 1000),
+            dataset, aligned.vectors, profiles.users, listed, as_of_ms=as_of_ms, known_at_ms=known_at_ms
         )
     with stages("checks"):
-        checks = [
-            *check_profiles(profiles.vectors, profiles.confidence, len(np.unique(dataset.plays.user))),
-            check_ranges(profiles.dimensions, profiles.vectors),
-            *check_embeddings(aligned.vectors, embeddings.confidence),
-            *check_similarity(similar.neighbors, similar.common, similar.jaccard, parameters.similarity.min_common),
-            *check_lists(
-                [entry.scores for entry in lists],
-                [entry.reasons for entry in lists],
-                _forbidden_count(evidence, lists, include_heard=parameters.recommendations.include_heard),
-                _could_have_lists(interactions),
-            ),
-        ]
+        checks = _checks(evidence, profiles, aligned.vectors, similar, lists, parameters)
     history_days = int(profiles.history_days.max())
     with stages("writing"):
-        outputs = {
-            "user_profile": _profile_table(dataset, profiles),
-            "track_embedding": _embedding_table(dataset, embeddings, aligned.vectors, history_days),
-            "similarity": _similarity_table(dataset, profiles, similar),
-            "recommendations": _recommendation_table(dataset, lists, spent_ms),
-            "tracks": _track_table(dataset),
+        tables = {
+            "user_profile": outputs.profile_table(dataset, profiles),
+            "track_embedding": outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days),
+            "similarity": outputs.similarity_table(dataset, profiles, similar),
+            "recommendations": outputs.recommendation_table(dataset, lists, spent_ms),
+            "tracks": outputs.track_table(dataset),
         }
-        for name, table in outputs.items():
-            with translated_storage_errors(folder):
-                pq.write_table(
-                    table,
-                    folder / f"{name}.parquet",
-                    compression="zstd",
-                    row_group_size=ROW_GROUPS.get(name, 100_000),
-                )
+        _write(folder, tables)
     return Manifest(
         release,
         as_of,
@@ -173,19 +149,30 @@ def _build(
             "plays": len(dataset.plays),
             "feedback": len(dataset.feedback),
             "pairs": int(interactions.weights.nnz),
-            **{name: outputs[name].num_rows for name in ROW_GROUPS},
+            **{name: tables[name].num_rows for name in ROW_GROUPS},
         },
-        {
-            name: table | ({"later": dataset.later[name]} if name in dataset.later else {})
-            for name, table in counts.items()
-        },
+        read,
         [check.to_dict() for check in checks],
         aligned_to=reference.release if reference else None,
         alignment=_defined({"tracks": aligned.tracks, "before": aligned.before, "after": aligned.after}),
         metrics=_defined(metrics),
         origin=origin,
-        timings=timings,
+        timings=stages.timings,
     )
+
+
+def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, dict[str, dict[str, Any]]]:
+    """The inputs before `as_of` in numbers, and for the manifest what became of each table's documents."""
+    read = inputs.counts()
+    dataset = build_dataset({name: inputs.table(name) for name in read}, as_of_ms=as_of_ms)
+    if not len(dataset.plays):
+        later = dataset.later["plays"]
+        raise InputError(
+            f"no plays before {as_of.isoformat()} ({later:,} after it); import some or pass a later --as-of"
+        )
+    return dataset, {
+        name: table | ({"later": dataset.later[name]} if name in dataset.later else {}) for name, table in read.items()
+    }
 
 
 def _aligned(dataset: Dataset, embeddings: Embeddings, reference: Reference | None) -> Alignment:
@@ -198,11 +185,41 @@ def _defined(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
+def _checks(
+    evidence: Evidence,
+    profiles: Profiles,
+    vectors: np.ndarray,
+    similar: SimilarUsers,
+    lists: list[RankedList],
+    parameters: NightlyParameters,
+) -> list[Check]:
+    """What the arrays tell of themselves; the gate adds how they stand beside other nights."""
+    return [
+        *check_profiles(profiles.vectors, profiles.confidence, len(np.unique(evidence.dataset.plays.user))),
+        check_ranges(profiles.dimensions, profiles.vectors),
+        *check_embeddings(vectors, evidence.embeddings.confidence),
+        *check_similarity(similar.neighbors, similar.common, similar.jaccard, parameters.similarity.min_common),
+        *check_lists(
+            [entry.scores for entry in lists],
+            [entry.reasons for entry in lists],
+            _forbidden_count(evidence, lists, include_heard=parameters.recommendations.include_heard),
+            _could_have_lists(evidence.interactions),
+        ),
+    ]
+
+
+def _write(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+    for name, table in tables.items():
+        with translated_storage_errors(folder):
+            rows = ROW_GROUPS.get(name, 100_000)
+            pq.write_table(table, folder / f"{name}.parquet", compression="zstd", row_group_size=rows)
+
+
 class _Stages:
     """Times each stage and tells of it."""
 
-    def __init__(self, timings: dict[str, float], progress: Progress) -> None:
-        self.timings = timings
+    def __init__(self, progress: Progress) -> None:
+        self.timings: dict[str, float] = {}
         self.progress = progress
 
     @contextmanager
@@ -247,118 +264,3 @@ def _forbidden_count(evidence: Evidence, lists: list[RankedList], *, include_hea
             masks = (entry.user, forbidden(evidence, users, include_heard=include_heard)[0])
         count += int(masks[1][entry.tracks].sum())
     return count
-
-
-def _vectors(matrix: np.ndarray) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
-def _profile_table(dataset: Dataset, profiles: Profiles) -> pa.Table:
-    return pa.table(
-        {
-            "user_id": [dataset.users[int(user)] for user in profiles.users],
-            "vector": _vectors(profiles.vectors),
-            "confidence": profiles.confidence,
-            "track_count": profiles.track_count,
-            "history_days": profiles.history_days,
-        }
-    )
-
-
-def _embedding_table(dataset: Dataset, embeddings: Embeddings, vectors: np.ndarray, history_days: int) -> pa.Table:
-    tracks = len(dataset.tracks)
-    return pa.table(
-        {
-            "track_id": dataset.tracks.ids(),
-            "vector": _vectors(vectors),
-            "confidence": embeddings.confidence,
-            "listeners": embeddings.listeners,
-            "track_count": np.full(tracks, tracks, np.int64),
-            "history_days": np.full(tracks, history_days, np.int64),
-        }
-    )
-
-
-def _similarity_table(dataset: Dataset, profiles: Profiles, similar: SimilarUsers) -> pa.Table:
-    """A row for everyone with a profile, with no neighbours where there are none, so that old ones don't linger."""
-    rows = []
-    for user in profiles.users:
-        filled = similar.neighbors[user] >= 0
-        rows.append(
-            [
-                {
-                    "user_id": dataset.users[int(other)],
-                    "common_tracks": int(common),
-                    "jaccard": float(jaccard),
-                }
-                for other, common, jaccard in zip(
-                    similar.neighbors[user][filled],
-                    similar.common[user][filled],
-                    similar.jaccard[user][filled],
-                    strict=True,
-                )
-            ]
-        )
-    neighbor = pa.struct([("user_id", pa.string()), ("common_tracks", pa.int32()), ("jaccard", pa.float64())])
-    return pa.table(
-        {
-            "user_id": [dataset.users[int(user)] for user in profiles.users],
-            "neighbors": pa.array(rows, pa.list_(neighbor)),
-            "confidence": profiles.confidence,
-            "track_count": profiles.track_count,
-            "history_days": profiles.history_days,
-        }
-    )
-
-
-def _recommendation_table(dataset: Dataset, lists: list[RankedList], spent_ms: list[float]) -> pa.Table:
-    ids = dataset.tracks.ids()
-    schema = pa.schema(
-        [
-            ("user_id", pa.string()),
-            ("strategy", pa.string()),
-            ("track_ids", pa.list_(pa.string())),
-            ("scores", pa.list_(pa.float64())),
-            ("reasons", pa.list_(pa.list_(pa.string()))),
-            ("seeds", pa.list_(pa.string())),
-            ("confidence", pa.float64()),
-            ("generation_ms", pa.float64()),
-        ]
-    )
-    columns: dict[str, Any] = {
-        "user_id": [dataset.users[entry.user] for entry in lists],
-        "strategy": [entry.strategy for entry in lists],
-        "track_ids": [[ids[track] for track in entry.tracks] for entry in lists],
-        "scores": [entry.scores for entry in lists],
-        "reasons": [entry.reasons for entry in lists],
-        "seeds": [[ids[track] for track in entry.seeds] for entry in lists],
-        "confidence": [entry.confidence for entry in lists],
-        "generation_ms": spent_ms,
-    }
-    return pa.table(columns, schema=schema)
-
-
-def _track_table(dataset: Dataset) -> pa.Table:
-    """What documents and readers say of a track: names, genres, audio features."""
-    catalog = dataset.catalog
-    genres = [
-        [catalog.genre_names[genre] for genre in sparse_row(catalog.genres, track)[0]]
-        for track in range(len(dataset.tracks))
-    ]
-    audio = {
-        name: pa.array(catalog.audio[:, column], pa.float64(), from_pandas=True)
-        for column, name in enumerate(AUDIO_NAMES)
-    }
-    return pa.table(
-        {
-            "track_id": dataset.tracks.ids(),
-            "name": pa.array(catalog.names.tolist(), pa.string()),
-            "artists": pa.array(
-                [None if names is None else list(names) for names in catalog.artists], pa.list_(pa.string())
-            ),
-            "album": pa.array(catalog.albums.tolist(), pa.string()),
-            "genres": pa.array(genres, pa.list_(pa.string())),
-            **audio,
-        }
-    )

@@ -14,7 +14,12 @@ from features.errors import NotFoundError, StorageError
 from features.parameters import NightlyParameters
 
 FORMAT = 1
-CODE_THAT_COUNTS = ("compute", "recommend", "snapshot", "release/build.py", "release/documents.py")
+CODE_THAT_COUNTS = (
+    "compute",
+    "recommend",
+    "snapshot",
+    *(f"release/{name}.py" for name in ("build", "outputs", "documents")),
+)
 
 
 @dataclass(frozen=True)
