@@ -35,6 +35,9 @@ test-fast: $(READY) ## the tests without those marked slow
 faults: $(READY) ## break nights in POINTS ways, by SEED; the table goes to OUT
 	PYTHONPATH=tests $(BIN)/python -m faults --points $(POINTS) --seed $(SEED) --out $(OUT)
 
+bench: $(READY) ## the benchmarks, side by side with peers; BENCH=--quick for small ones
+	$(BIN)/python -m benchmarks.second_night $(BENCH)
+
 check: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +50,4 @@ format: $(READY) ## let ruff put the code in form
 clean: ## remove .venv and caches; data/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-fast faults check format clean
+.PHONY: help setup demo test test-fast faults bench check format clean

@@ -17,7 +17,8 @@ def test_the_entrypoint_is_a_flow_and_its_parameters_fit(deployment: dict[str, A
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     flow = getattr(module, name)
     assert set(deployment["parameters"]) <= set(flow.parameters.properties)
-    assert flow.validate_parameters(deployment["parameters"]) is not None
+    asked_for = dict.fromkeys(flow.parameters.required, "2026-01-01")  # moments, by whoever runs a backfill
+    assert flow.validate_parameters(asked_for | deployment["parameters"]) is not None
 
 
 def test_the_nightly_run_has_a_time_zone_and_cancels_a_second_one_and_adhoc_runs_queue() -> None:
@@ -27,6 +28,8 @@ def test_the_nightly_run_has_a_time_zone_and_cancels_a_second_one_and_adhoc_runs
     assert by_name["nightly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert by_name["adhoc"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
     assert "schedules" not in by_name["adhoc"]
+    assert "schedules" not in by_name["backfill"]
+    assert by_name["backfill"]["concurrency_limit"] == by_name["adhoc"]["concurrency_limit"]
 
 
 def test_the_parameters_on_a_deployments_page_have_bounds() -> None:
