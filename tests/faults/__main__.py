@@ -37,7 +37,8 @@ def main() -> int:
     (options.out / "faults.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     (options.out / "faults.md").write_text(_markdown(rows, options.seed))
     held = sum(row.passed for row in rows)
-    _say(f"{held} of {len(rows)} points held; the table is {options.out / 'faults.md'}")
+    left_out = sum(row.outcome.startswith("left out") for row in rows)
+    _say(f"{held} of {len(rows)} points held, {left_out} of them left out; the table is {options.out / 'faults.md'}")
     return 0 if held == len(rows) else 1
 
 

@@ -179,7 +179,7 @@ class Night:
             "MONGODB_DATABASE": DATABASE,
             "ECHOTUNE_HOME": str(self.home),
         }
-        command = ["nightly", "--as-of", self.base.as_of, *(words or [])]
+        command = ["nightly", "--mirror-cache", "--as-of", self.base.as_of, *(words or [])]
         order = job.Order(self.folder, dict(environment), command, hold_at, trace, label)
         started = Job(order)
         self._jobs.append(started)

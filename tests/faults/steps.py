@@ -24,6 +24,7 @@ STEPS = {
     "parquet": "pyarrow.parquet.write_table",
     "file synced": "features.storage._sync",
     "folder renamed": "features.release.build.whole_folder",
+    "reference": "flows.nightly.find_reference",
     "build": "flows.nightly.build_release",
     "gate": "flows.nightly.pass_gate",
     "erased left out": "features.release.publish.leave_out_erased",
@@ -36,10 +37,12 @@ STEPS = {
     "pointer moved": "features.release.publish.move_pointer",
     "switch": "features.release.publish.switch",
     "publish": "flows.nightly.publish_release",
+    "pruned": "flows.nightly.prune",
     "old expired": "features.release.retention.expire",
     "documents withdrawn": "features.release.retention.withdraw",
     "old noted": "features.release.retention.update",
     "folder removed": "features.release.retention._remove",
+    "mirrored": "flows.nightly.mirror_cache",
 }
 """Each step and the function that makes it, by the name it is *called* by: a module that imported the function has a
 name of its own for it."""

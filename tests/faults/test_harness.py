@@ -64,9 +64,9 @@ def test_documents_that_differ_in_what_is_measured_only_are_the_same():
 
 
 def test_a_difference_names_what_is_missing_and_where():
-    whole = {"lease": None, "documents": {"r": {"similarity": {1: b"a", 2: b"b"}}}}
+    whole = {"lease": None, "cache": {}, "documents": {"r": {"similarity": {1: b"a", 2: b"b"}}}}
     assert difference(whole, whole) == []
-    torn = {"lease": "host:1:1", "documents": {"r": {"similarity": {1: b"a"}}}}
+    torn = {"lease": "host:1:1", "cache": {}, "documents": {"r": {"similarity": {1: b"a"}}}}
     assert difference(torn, whole) == [
         "lease: host:1:1 instead of None",
         "1 similarity documents of r are not those of an undisturbed run",

@@ -19,7 +19,9 @@ from features.release.documents import OUTPUTS
 from features.release.store import FeatureStore
 from features.schema.names import FEATURE_STORE, LISTENING_HISTORY, RECOMMENDATIONS, STRATEGIES
 
-MEASURED = frozenset({"createdAt", "computedAt", "lastTrained", "expiresAt", "generationTime"})
+MEASURED = frozenset(
+    {"createdAt", "computedAt", "lastTrained", "expiresAt", "generationTime", "generatedAt", "processingTime"}
+)
 """What two runs of the same release may differ in."""
 
 

@@ -16,7 +16,7 @@ from pymongo.database import Database
 from faults import job
 from faults.server import Server
 from faults.steps import Moment
-from faults.watch import answers, documents_of
+from faults.watch import answers, documents_of, fingerprint
 from features.errors import BusyError
 from features.parameters import NightlyParameters
 from features.release.build import build_release
@@ -28,7 +28,7 @@ from features.release.publish import switch, upload, verify
 from features.release.store import FeatureStore
 from features.schema import plan
 from features.schema.ids import decode_id
-from features.schema.names import EVENTS, FEATURE_STORE, RECOMMENDATIONS, RELEASES
+from features.schema.names import EVENTS, FEATURE_STORE, RECOMMENDATIONS, RECOMMENDATIONS_CACHE, RELEASES
 from features.snapshot.take import take_snapshot
 from features.sources.sample import Sample, SampleSpec, make_sample, write_sample
 from features.storage import write_json
@@ -167,6 +167,7 @@ def state_of(database: Database[Any], home: Path, ignore: frozenset[str] = froze
         "documents": {release: documents_of(database, release) for release in followed},
         "releases with features": sorted(row["_id"] for row in feature_versions),
         "releases with lists": sorted(row["_id"] for row in list_versions),
+        "cache": {entry["_id"]: fingerprint(entry) for entry in database[RECOMMENDATIONS_CACHE].find()},
         "events": sorted(e["eventId"] for e in database[EVENTS].find({"type": "recommendation.generate"})),
         "folders": sorted(path.name for path in (home / "releases").iterdir() if path.name not in ignore),
         "scratch": sorted(path.name for path in (home / "snapshot").rglob(".*")),
@@ -184,16 +185,18 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[st
     """What is not as it should be, in words."""
     problems = []
     for name, value in expected.items():
-        if found[name] == value:
-            continue
-        if name != "documents":
+        if name == "documents":
+            for release in value.keys() | found[name].keys():
+                theirs, ours = found[name].get(release, {}), value.get(release, {})
+                problems += [_wrong(f"{o} documents of {release}", theirs.get(o, {}), ours.get(o, {})) for o in OUTPUTS]
+        elif name == "cache":
+            problems.append(_wrong("lists in the cache", found[name], value))
+        elif found[name] != value:
             problems.append(f"{name}: {found[name]} instead of {value}")
-            continue
-        for release in value.keys() | found[name].keys():
-            for output in OUTPUTS:
-                there = found[name].get(release, {}).get(output, {})
-                wanted = value.get(release, {}).get(output, {})
-                wrong = sum(1 for key in wanted.keys() | there.keys() if there.get(key) != wanted.get(key))
-                if wrong:
-                    problems.append(f"{wrong} {output} documents of {release} are not those of an undisturbed run")
-    return problems
+    return [problem for problem in problems if problem]
+
+
+def _wrong(what: str, found: Mapping[Any, bytes], expected: Mapping[Any, bytes]) -> str | None:
+    """How many documents differ; None where none does."""
+    wrong = sum(found.get(key) != expected.get(key) for key in found.keys() | expected.keys())
+    return f"{wrong} {what} are not those of an undisturbed run" if wrong else None
