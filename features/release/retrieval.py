@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ENTITY = "entity"
 """The column of ids in what was read of a view; the others are named as their features."""
+SHOWN = 8
+"""Columns that a repr names."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +38,8 @@ class Features:
     without_release: int = 0
 
     def __repr__(self) -> str:
-        columns = ", ".join(self.table.column_names)
+        shown, more = self.table.column_names[:SHOWN], self.table.num_columns - SHOWN
+        columns = ", ".join([*shown, *([f"{more} more"] if more > 0 else [])])
         lacking = [f"{count:,} without {view}" for view, count in self.unknown.items() if count]
         lacking += [f"{self.without_release:,} without a release"] if self.without_release else []
         return f"Features({self.table.num_rows:,} rows: {columns}; {', '.join(lacking) or 'all known'})"

@@ -116,6 +116,9 @@ def test_an_unknown_entity_is_null_and_its_rows_are_counted_by_type(store):
     )
     assert repr(store.get_online_features(["track_embedding:confidence"], rows)).endswith("confidence; all known)")
     assert len(found) == 5
+    everything = store.get_online_features("user_profile:*", users("ann"))
+    assert repr(everything).endswith(f"{len(store.dimensions) - 7} more; all known)")
+    assert repr(everything).count(",") == 8
 
 
 def test_what_is_undefined_is_nan_and_what_is_unknown_null(store):
