@@ -35,16 +35,16 @@ from features.storage import write_json
 LATER = datetime.now(UTC) + timedelta(days=1)
 
 
-def rebuilt(home: Path, release: Manifest) -> Manifest:
-    """As if its folder had been lost and made again: what the database has of it must go before it is sent."""
-    again = replace(release, built_at=release.built_at + timedelta(seconds=90))
-    write_json(release_folder(home, again.id) / "manifest.json", again.to_json())
-    return again
+def on_disk(home: Path, release: Manifest, **changes: object) -> Manifest:
+    """A release with some of its manifest changed, there too."""
+    made = replace(release, **changes)
+    write_json(release_folder(home, made.id) / "manifest.json", made.to_json())
+    return made
 
 
 @dataclass(frozen=True)
 class Night:
-    """Published releases, the third being live, one of which was built again since, and one on disk only."""
+    """Published releases, the third being live, one of which was built again since, and a failed one on disk only."""
 
     database: Database
     home: Path
@@ -67,7 +67,8 @@ WRITES: dict[str, Callable[[Night, int], object]] = {
     "switches": lambda at, token: switch(at.database, at.first, token),
     "switches to what is live": lambda at, token: switch(at.database, at.third, token),
     "publishes": lambda at, token: publish_release(at.database, at.home, at.fresh.id, token),
-    "promotes": lambda at, token: promote(at.database, at.home, at.first.id, token, gate=False),
+    "promotes": lambda at, token: promote(at.database, at.home, at.first.id, token),
+    "promotes a failed one": lambda at, token: promote(at.database, at.home, at.fresh.id, token, gate=False),
     "rolls back": lambda at, token: rollback(at.database, token),
     "withdraws": lambda at, token: retention.withdraw(at.database, at.third.id, token),
     "expires": lambda at, token: retention.expire(at.database, at.first.id, token, LATER),
@@ -78,14 +79,17 @@ WRITES: dict[str, Callable[[Night, int], object]] = {
 
 @pytest.fixture
 def night(ready, home, another, publish) -> Night:
-    return Night(ready, home, *(publish(another(number)) for number in (1, 2, 3, 4)), another(5))
+    failing = [{"name": "lists", "passed": False, "detail": "none"}]
+    fresh = on_disk(home, another(5), checks=failing)
+    return Night(ready, home, *(publish(another(number)) for number in (1, 2, 3, 4)), fresh)
 
 
 @pytest.mark.parametrize("withdrawing", [False, True])
 def test_a_stale_run_changes_nothing(ready, home, night, withdrawing):
     with hold_lease(ready) as stale:
         pass
-    rebuilt(home, night.again)
+    # as if its folder had been lost and made again: what the database has of it must go before it is sent
+    on_disk(home, night.again, built_at=night.again.built_at + timedelta(seconds=90))
     with hold_lease(ready) as token:
         if withdrawing:  # a newer run was killed in its rollback: there is something to finish for whoever comes
             pointer = read_pointer(ready)
