@@ -1,6 +1,7 @@
 """What a database holds of releases, and a way to end a run in the middle of a step."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pymongo.database import Database
 from features.release.documents import OUTPUTS, ReleaseDocuments
 from features.release.manifest import Manifest, release_folder
 from features.schema import names
+from features.storage import write_json
 
 
 def stored(database: Database, release: str | None = None) -> set[bytes]:
@@ -72,3 +74,10 @@ def dump(database: Database) -> dict[str, dict[Any, Any]]:
 def files(home: Path) -> dict[str, bytes]:
     """All files of releases, by path."""
     return {str(path.relative_to(home)): path.read_bytes() for path in (home / "releases").rglob("*") if path.is_file()}
+
+
+def on_disk(home: Path, release: Manifest, **changes: Any) -> Manifest:
+    """A release with some of its manifest changed, there too."""
+    made = replace(release, **changes)
+    write_json(release_folder(home, made.id) / "manifest.json", made.to_json())
+    return made

@@ -1,18 +1,16 @@
 """Publishing what is on disk in one call, and promoting what was built before."""
 
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from published import Interruption, Raising, dump, expected, files, states, stored
+from published import Interruption, Raising, dump, expected, files, on_disk, states, stored
 
 from features.errors import BusyError, DatabaseError, GateError, InputError, NotFoundError
 from features.release import publish as module
 from features.release.ledger import find_release, hold_lease, read_pointer
 from features.release.manifest import read_manifest, release_folder
 from features.release.publish import promote, publish_release, rollback, upload
-from features.storage import write_json
 
 FAILING = [
     {"name": "norms", "passed": True, "detail": "all 1"},
@@ -27,12 +25,6 @@ def call(ready, home):
             return function(ready, home, release.id, token, **more)
 
     return run
-
-
-def on_disk(home, release, **changes):
-    made = replace(release, **changes)
-    write_json(release_folder(home, made.id) / "manifest.json", made.to_json())
-    return made
 
 
 def test_one_call_publishes_a_release_whole(ready, home, manifest, call):

@@ -2,27 +2,19 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 from commands import echotune
-from published import Interruption, Raising
+from published import Interruption, Raising, on_disk
 
 from features.release import publish as module
 from features.release.ledger import hold_lease, read_pointer, record
 from features.release.manifest import release_folder, releases_on_disk
 from features.release.publish import promote, rollback, upload
 from features.release.retention import expire
-from features.storage import write_json
 
 FAILING = [{"name": "lists", "passed": False, "detail": "3 of 4 users"}]
 pytestmark = pytest.mark.usefixtures("settings")
-
-
-def on_disk(home, release, **changes):
-    made = replace(release, **changes)
-    write_json(release_folder(home, made.id) / "manifest.json", made.to_json())
-    return made
 
 
 def told(*words: str) -> tuple[int, str]:

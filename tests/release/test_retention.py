@@ -2,14 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from published import Interruption, Raising, dump, expected, files, states, stored
+from published import Interruption, Raising, dump, expected, files, on_disk, states, stored
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -22,7 +21,6 @@ from features.release.manifest import Manifest, release_folder, releases_on_disk
 from features.release.publish import rollback, upload
 from features.release.retention import Books, Removal, pin
 from features.settings import get_settings
-from features.storage import write_json
 
 HOUR = timedelta(hours=1)
 Prune = Callable[..., list[Removal]]
@@ -58,13 +56,6 @@ def expired(database: Database, releases: Iterable[Manifest]) -> list[bool]:
         assert len(gone) == 1
         found.append(gone.pop())
     return found
-
-
-def on_disk(home, release: Manifest, **changes) -> Manifest:
-    """A release with some of its manifest changed, there too."""
-    made = replace(release, **changes)
-    write_json(release_folder(home, made.id) / "manifest.json", made.to_json())
-    return made
 
 
 # --- in the database

@@ -4,12 +4,12 @@ import base64
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from published import dump, files
+from published import dump, files, on_disk
 from pydantic import SecretStr
 from pymongo.database import Database
 
@@ -27,19 +27,11 @@ from features.release.ledger import (
     under_lease,
     update,
 )
-from features.release.manifest import Manifest, read_manifest, release_folder
+from features.release.manifest import Manifest, read_manifest
 from features.release.mirror import mirror_cache
 from features.release.publish import promote, publish_release, rollback, switch, upload
-from features.storage import write_json
 
 LATER = datetime.now(UTC) + timedelta(days=1)
-
-
-def on_disk(home: Path, release: Manifest, **changes: object) -> Manifest:
-    """A release with some of its manifest changed, there too."""
-    made = replace(release, **changes)
-    write_json(release_folder(home, made.id) / "manifest.json", made.to_json())
-    return made
 
 
 @dataclass(frozen=True)
@@ -94,13 +86,13 @@ def test_a_stale_run_changes_nothing(ready, home, night, withdrawing):
         if withdrawing:  # a newer run was killed in its rollback: there is something to finish for whoever comes
             pointer = read_pointer(ready)
             move_pointer(ready, night.third.id, pointer, token, previous=night.second.id, withdraw=night.first.id)
-        before, on_disk = dump(ready), files(home)
+        before, there = dump(ready), files(home)
         for name, write in WRITES.items():
             with pytest.raises(BusyError) as error:
                 write(night, stale)
             assert "\n" not in str(error.value)
             assert dump(ready) == before, name
-            assert files(home) == on_disk, name
+            assert files(home) == there, name
 
 
 def test_an_upload_that_loses_its_lease_between_two_chunks_sends_no_other(ready, home, night):
