@@ -33,6 +33,17 @@ from features.snapshot.take import take_snapshot
 from flows.summary import contents_table, summary_markdown
 
 
+class Taken(BaseModel):
+    """What the snapshot asked of the database."""
+
+    model_config = ConfigDict(frozen=True)
+
+    documents: int
+    bytes: int
+    notes: list[str]
+    """What was found damaged or gone, and read anew."""
+
+
 class Result(BaseModel):
     """What a nightly run did."""
 
@@ -42,8 +53,7 @@ class Result(BaseModel):
     published: bool
     """False when the release was live already and nothing was written."""
     counts: dict[str, int]
-    notes: list[str]
-    """What was found damaged or gone, and read anew."""
+    taken: Taken
 
 
 class _Reporter:
@@ -90,8 +100,8 @@ def keep_schema() -> None:
 
 
 @stage("snapshot")
-def snapshot_inputs(bound: datetime, whole: bool) -> list[str]:
-    """Everything known up to `bound` to Parquet; returns what a person should know of it, such as damage mended."""
+def snapshot_inputs(bound: datetime, whole: bool) -> Taken:
+    """Everything known up to `bound` to Parquet; what was read before is not read again."""
     settings = get_settings()
     with open_database(settings) as database:
         snapshot = take_snapshot(
@@ -102,7 +112,9 @@ def snapshot_inputs(bound: datetime, whole: bool) -> list[str]:
         log.info("%s: %d used, %d documents fetched", name, table.used, table.fetched[0])
     for note in snapshot.notes:
         log.warning("snapshot: %s", note)
-    return list(snapshot.notes)
+    fetched = [table.fetched for table in snapshot.tables.values()]
+    documents, size = (sum(figures) for figures in zip(*fetched, strict=True))
+    return Taken(documents=documents, bytes=size, notes=list(snapshot.notes))
 
 
 @stage("build")
@@ -216,7 +228,7 @@ def nightly(
     with open_database(settings) as database:
         keep_schema()
         with hold_lease(database) as token:
-            notes = snapshot_inputs(bound, whole)
+            taken = snapshot_inputs(bound, whole)
             pointer = read_pointer(database)
             live = pointer.release if pointer else None
             release = build(moment, known, parameters, live)
@@ -233,7 +245,7 @@ def nightly(
             prune_releases(token)
     log.info("release %s live", release)
     counts = manifest.counts if manifest else {}
-    return Result(release=release, published=release != live, counts=counts, notes=notes)
+    return Result(release=release, published=release != live, counts=counts, taken=taken)
 
 
 def now() -> datetime:

@@ -77,8 +77,9 @@ def publish_release(
                 whole=whole,
             )
         manifest = read_manifest_or_none(settings.echotune_home, result.release)
-    for note in result.notes:
+    for note in result.taken.notes:
         say(note)
+    say(f"asked the database for {result.taken.documents:,} documents, {result.taken.bytes / 1e6:,.1f} MB")
     if not result.published:
         say(f"release {result.release} exists and is live; nothing has changed since, nothing was written")
     elif manifest:
