@@ -22,7 +22,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from features.database import Document, translated_errors
-from features.errors import BusyError, NotFoundError, UnreachableError
+from features.errors import BusyError, DatabaseError, NotFoundError, UnreachableError
 from features.release.manifest import Manifest
 from features.schema.names import RELEASE_STATES, RELEASES
 
@@ -258,8 +258,9 @@ def under_lease(database: Database[Document], token: int) -> Iterator[None]:
         try:
             with pymongo.timeout((ends - _now()).total_seconds()):
                 yield
-        except PyMongoError as error:
-            if not error.timeout:
+        except (PyMongoError, DatabaseError) as error:
+            cause = error.__cause__ if isinstance(error, DatabaseError) else error
+            if not isinstance(cause, PyMongoError) or not cause.timeout:
                 raise
             check_lease(database, token)
             raise UnreachableError(

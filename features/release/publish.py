@@ -75,7 +75,8 @@ def publish_release(
         manifest = leave_out_erased(home, release, read_tombstones(database, hash_key))
         _refuse_run_out(manifest, release_folder(home, release))
         verify(database, manifest, upload(database, home, manifest, token, vectors, progress), progress)
-        append_events(database, home, manifest)
+        with under_lease(database, token):
+            append_events(database, home, manifest)
     manifest = read_manifest(home, release)
     switch(database, manifest, token)
     return manifest

@@ -20,6 +20,7 @@ from features.release.ledger import Pointer, find_release, hold_lease, move_poin
 from features.release.manifest import Manifest, release_folder, releases_on_disk
 from features.release.publish import rollback, upload
 from features.release.retention import Books, Removal, pin
+from features.release.store import FeatureStore
 from features.settings import get_settings
 
 HOUR = timedelta(hours=1)
@@ -326,6 +327,13 @@ def test_a_pin_is_noted_once_a_minute_and_never_goes_back(ready, manifest, publi
     assert pinned(now + timedelta(seconds=30)) == now
     assert pinned(now + timedelta(seconds=90)) == now + timedelta(seconds=90)
     assert pinned(now - HOUR) == now + timedelta(seconds=90)
+
+
+def test_a_store_pins_the_release_it_reads(ready, another, publish):
+    first, *others = [publish(another(number)) for number in (1, 2)]
+    FeatureStore(ready, first.id)
+    assert find_release(ready, first.id)["pinnedAt"] > read_pointer(ready).changed_at
+    assert [find_release(ready, release.id).get("pinnedAt") for release in others] == [None]
 
 
 def test_a_pin_of_what_is_no_release_makes_none(ready):
