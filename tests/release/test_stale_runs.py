@@ -29,7 +29,7 @@ from features.release.ledger import (
     under_lease,
     update,
 )
-from features.release.manifest import Manifest, read_manifest
+from features.release.manifest import Manifest, read_manifest, release_folder
 from features.release.mirror import mirror_cache
 from features.release.publish import promote, publish_release, rollback, switch, upload
 
