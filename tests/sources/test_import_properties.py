@@ -68,7 +68,7 @@ def write_lines(folder: str, drawn: list[str]) -> Path:
     return path
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(lines)
 def test_no_row_is_lost_whatever_the_rows_hold(drawn):
     written = []

@@ -773,7 +773,7 @@ def surely_good(name, drawn):
     return drawn["spotify_track_uri"][14:], ended - timedelta(milliseconds=drawn["ms_played"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(exports, st.booleans())
 def test_no_entry_is_lost_whatever_the_entries_hold(files, packed):
     written = []
