@@ -8,9 +8,9 @@ import typer
 from features.database import open_database
 from features.parameters import moments_between, with_settings
 from features.settings import get_settings
-from flows.commands.nightly import prepare_prefect
+from flows.commands.nightly import flow_runs
 from flows.commands.options import Json, Pairs
-from flows.console import progress_bars, say, show_json, show_table
+from flows.console import say, show_json, show_table
 
 
 def run(
@@ -25,14 +25,10 @@ def run(
     parameters = with_settings(settings_pairs or [])
     moments_between(first, last, every, datetime.now(UTC))  # a wrong one shows before anything is started
     settings = get_settings()
-    with open_database(settings):
-        prepare_prefect(settings.echotune_home)
+    with open_database(settings), flow_runs(settings.echotune_home):
         from flows.backfill import backfill
-        from flows.nightly import reporter
 
-        with progress_bars() as progress:
-            reporter.progress = progress
-            done = backfill(first, last, every, parameters)
+        done = backfill(first, last, every, parameters)
     if as_json:
         show_json([entry.model_dump() for entry in done])
         return

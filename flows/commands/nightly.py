@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +11,7 @@ from typing import Annotated
 import typer
 
 from features.database import open_database
-from features.errors import StorageError
+from features.errors import EchotuneError, StorageError
 from features.parameters import resolve_moments, with_settings
 from features.settings import get_settings
 from features.storage import translated_storage_errors
@@ -18,6 +20,7 @@ from flows.console import progress_bars, say, show_table
 
 MIN_FREE_BYTES = 64_000_000
 """Below this a run would fail half-way, or not even get Prefect's own small database written."""
+START_TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 
 def run(
@@ -62,12 +65,10 @@ def publish_release(
     resolve_moments(as_of, known_at, datetime.now(UTC))  # a wrong date shows before anything is started
     settings = get_settings()
     with open_database(settings):  # a wrong address or password shows at once, before Prefect starts
-        prepare_prefect(settings.echotune_home)
-        from flows.nightly import nightly, read_manifest_or_none, reporter
-        from flows.summary import contents_table, inputs_table
+        with flow_runs(settings.echotune_home):
+            from flows.nightly import nightly, read_manifest_or_none
+            from flows.summary import contents_table, inputs_table
 
-        with progress_bars() as progress:
-            reporter.progress = progress
             result = nightly(
                 as_of=as_of,
                 known_at=known_at,
@@ -88,6 +89,30 @@ def publish_release(
     say(f"release {result.release} live")
 
 
+@contextmanager
+def flow_runs(home: Path) -> Iterator[None]:
+    """For a flow that runs in this process: Prefect prepared, progress shown.
+
+    Raises:
+        StorageError: the data folder can't be written, or its disk is nearly full.
+        EchotuneError: Prefect's temporary server did not start in time.
+    """
+    prepare_prefect(home)
+    from flows.nightly import reporter
+
+    try:
+        with progress_bars() as progress:
+            reporter.progress = progress
+            yield
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise EchotuneError(
+            f"Prefect's temporary server did not start within {os.environ[START_TIMEOUT]} s; run again when the "
+            f"machine is less busy, set {START_TIMEOUT} higher, or PREFECT_API_URL to a server that runs"
+        ) from error
+
+
 def prepare_prefect(home: Path) -> None:
     """Lets Prefect run in this process without leaving anything in the user's own folders or on the console.
 
@@ -96,6 +121,7 @@ def prepare_prefect(home: Path) -> None:
     Raises:
         StorageError: the data folder can't be written, or its disk is nearly full.
     """
+    os.environ.setdefault(START_TIMEOUT, "120")  # 8 to 12 s where nothing else is at work
     with translated_storage_errors(home):
         (home / "prefect").mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(home).free
@@ -110,6 +136,5 @@ def prepare_prefect(home: Path) -> None:
     os.environ["PREFECT_HOME"] = str((home / "prefect").resolve())
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
     # errors reach the user as one line, from the command line's own handler
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if os.environ.get("ECHOTUNE_DEBUG") else "CRITICAL")

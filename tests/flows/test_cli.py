@@ -347,13 +347,17 @@ def test_from_an_empty_folder_to_a_live_release_and_nothing_left_running(
     )
     pq.write_table(table, quick_path / "plays.parquet")
 
-    def echotune(*words: str) -> subprocess.CompletedProcess[str]:
+    def echotune(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "flows.cli", *words]
         return subprocess.run(
-            command, cwd=quick_path, env=clean_environment, capture_output=True, text=True, check=False
+            command, cwd=quick_path, env=clean_environment | more, capture_output=True, text=True, check=False
         )
 
     assert echotune("import", "plays", "plays.parquet").returncode == 0
+    late = echotune("nightly", PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="1")
+    assert late.returncode == 1
+    assert late.stderr.startswith("error: Prefect's temporary server did not start within 1 s; ")
+    assert late.stderr.count("\n") == 1
     first = echotune("nightly")
     assert first.returncode == 0, first.stderr
     live = first.stdout.strip().splitlines()[-1]
