@@ -20,15 +20,18 @@ from features.erasure.tombstones import Tombstones
 from features.errors import StorageError
 from features.release.manifest import Manifest, from_json, read_manifest, release_folder
 from features.snapshot.fields import SOURCES
+from features.snapshot.spans import sum_of_dates
 from features.snapshot.stored import (
     Part,
     Span,
     TableSummary,
-    checksum,
-    described,
+    damage,
+    next_number,
     open_snapshot,
+    part_name,
     remove_strays,
     write_manifest,
+    write_part,
 )
 from features.storage import translated_storage_errors, whole_file, write_json
 
@@ -146,38 +149,47 @@ def _rows(path: Path) -> int:
 
 
 def _erase_from_snapshot(home: Path, database_name: str, person: Person, document_ids: Mapping[str, set[str]]) -> int:
+    """Writes what is left as parts of their own, which a new manifest makes those that count, as a snapshot does."""
     folder = home / "snapshot" / database_name
     if not (folder / "manifest.json").exists():
         with translated_storage_errors(folder):
             shutil.rmtree(folder, ignore_errors=True)  # parts of a first snapshot that was killed
         return 0
     snapshot = open_snapshot(home, database_name)
+    number = next_number(folder)
     changed = 0
     tables = dict(snapshot.tables)
     for source in SOURCES:
         name, table = source.table, snapshot.tables[source.table]
         gone = pa.array(sorted(document_ids.get(source.collection, ())), pa.string())
+        own = [*((part, _without_user(person.text)) for part in table.files)]
+        own += [(table.apart, _without_documents(gone))] if table.apart else []
+        left = {
+            part.name: _left_of(folder, part, keep, part_name(Path(part.name).parent.name, number, position))
+            for position, (part, keep) in enumerate(own)
+        }
         set_aside = folder / snapshot.set_aside_name(name)
-        own = [*table.files, *([table.apart] if table.apart else [])]
-        changed += sum(_rewrite(folder / part.name, _without_user(person.text), "user_id") for part in table.files)
-        for path in (set_aside, *(folder / part.name for part in own if part is table.apart)):
-            changed += _rewrite(path, _without_documents(gone), "document_id")
-        # by what the files hold, so that a run cut short before this line is made good
-        left = {part.name: _described(folder, part) for part in own}
-        aside = _rows(set_aside)
-        if aside != table.set_aside or any(left[part.name] != part for part in own):
+        changed += sum(part.rows - left[part.name].rows for part, _ in own)
+        changed += _rewrite(set_aside, _without_documents(gone), "document_id")
+        if _rows(set_aside) != table.set_aside or any(left[part.name] != part for part, _ in own):
             tables[name] = _with_parts(folder, table, left, Counter(_reasons(set_aside)))
     left_snapshot = replace(snapshot, tables=tables)
     if left_snapshot != snapshot:
         write_manifest(left_snapshot)
-    remove_strays(left_snapshot)  # what killed runs wrote may name the person too
+    remove_strays(left_snapshot)  # the parts as they were; and what killed runs wrote may name the person too
     return changed
 
 
-def _described(folder: Path, part: Part) -> Part:
-    """A part as its file is now."""
-    unchanged = checksum(folder / part.name) == part.checksum
-    return part if unchanged else described(folder, part.name, pq.read_table(folder / part.name))
+def _left_of(folder: Path, part: Part, keep: Keep, name: str) -> Part:
+    """What is left of a part, as another one; a damaged part is removed, and the next snapshot makes that good."""
+    path = folder / part.name
+    if damage(folder, part):
+        with translated_storage_errors(path):
+            path.unlink(missing_ok=True)
+        return part
+    rows = pq.read_table(path)
+    left = keep(rows)
+    return part if left.num_rows == rows.num_rows else write_part(folder, name, left)
 
 
 def _reasons(set_aside: Path) -> list[str]:
@@ -187,14 +199,7 @@ def _reasons(set_aside: Path) -> list[str]:
 def _with_parts(folder: Path, table: TableSummary, left: Mapping[str, Part], reasons: Counter[str]) -> TableSummary:
     """A table with its parts as they are now, and the numbers that follow from them."""
     apart = left[table.apart.name] if table.apart else None
-    spans = tuple(
-        replace(
-            span,
-            parts=[left[part.name] for part in span.parts],
-            documents=sum(left[part.name].rows for part in span.parts) + _imported_in(folder, apart, span),
-        )
-        for span in table.spans
-    )
+    spans = tuple(_span_left(folder, span, [left[part.name] for part in span.parts], apart) for span in table.spans)
     loose = [left[part.name] for part in table.loose]
     used, aside = sum(part.rows for part in left.values() if part is not apart), reasons.total()
     by_number = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -210,12 +215,18 @@ def _with_parts(folder: Path, table: TableSummary, left: Mapping[str, Part], rea
     )
 
 
-def _imported_in(folder: Path, apart: Part | None, span: Span) -> int:
-    """How many of the documents set aside were imported within a span."""
-    if apart is None:
-        return 0
-    moments = pq.read_table(folder / apart.name, columns=["imported_at"])["imported_at"].to_pylist()
-    return sum(1 for moment in moments if span.after < moment <= span.until)
+def _span_left(folder: Path, span: Span, parts: list[Part], apart: Part | None) -> Span:
+    """A span by what its files hold now; as it was where one of them is damaged, since it will be read anew."""
+    if any(damage(folder, part) for part in (*parts, *([apart] if apart else []))):
+        return replace(span, parts=parts)
+    moments = [pq.read_table(folder / part.name, columns=["known_at"])["known_at"] for part in parts]
+    if apart:
+        aside = pq.read_table(folder / apart.name, columns=["imported_at"])["imported_at"]
+        after, until = (pa.scalar(moment, aside.type) for moment in (span.after, span.until))
+        moments.append(aside.filter(pc.and_(pc.greater(aside, after), pc.less_equal(aside, until))))
+    return replace(
+        span, documents=sum(len(found) for found in moments), dates=sum(map(sum_of_dates, moments)), parts=parts
+    )
 
 
 def _erase_from_rejected(path: Path, person: Person) -> int:

@@ -4,7 +4,7 @@ What happened is dated twice, when it happened and when it became known; here th
 and settings bear no such date and are as they are now.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -94,7 +94,7 @@ class _Dated:
 class Clock:
     """Looks at one snapshot as of many moments: each costs a look-up, after one walk over its rows.
 
-    Holds sixteen bytes for each play, piece of feedback and acceptance.
+    Holds sixteen bytes for each play, piece of feedback and acceptance, and a part of the rows at a time.
 
     Raises:
         StorageError: a part is gone or damaged.
@@ -102,7 +102,7 @@ class Clock:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._dated = {name: _dated(table) for name in snapshot.tables if (table := _with_dates(snapshot, name))}
+        self._dated = {name: dated for name in snapshot.tables if (dated := _dated(snapshot.pieces(name)))}
 
     def known_by(self, moment: datetime) -> KnownBy:
         """What was known by a moment, included; an aware one, cut to the millisecond as the database keeps dates."""
@@ -132,14 +132,16 @@ def _clock(home: Path, database_name: str, _number: int, _digest: str) -> Clock:
     return Clock(open_snapshot(home, database_name))
 
 
-def _with_dates(snapshot: Snapshot, name: str) -> pa.Table | None:
-    table = snapshot.table(name)
-    return table if KNOWN_AT in table.column_names else None
-
-
-def _dated(table: pa.Table) -> _Dated:
-    # what bears no date at all, such as a chat without any, is known since ever
-    known_at = pc.fill_null(table[KNOWN_AT].cast(pa.int64()), np.iinfo(np.int64).min).to_numpy()
-    order = np.argsort(known_at, kind="stable")
-    sums = np.cumsum(row_hashes(table, NOT_IN_DIGEST)[order], dtype=np.uint64)
-    return _Dated(known_at[order], np.concatenate([np.zeros(1, np.uint64), sums]))
+def _dated(pieces: Iterable[pa.Table]) -> _Dated | None:
+    """Of one table; None where it bears no dates."""
+    known_at, hashes = [], []
+    for rows in pieces:
+        if KNOWN_AT not in rows.column_names:
+            return None
+        # what bears no date at all, such as a chat without any, is known since ever
+        known_at.append(pc.fill_null(rows[KNOWN_AT].cast(pa.int64()), np.iinfo(np.int64).min).to_numpy())
+        hashes.append(row_hashes(rows, NOT_IN_DIGEST))
+    moments = np.concatenate(known_at)
+    order = np.argsort(moments, kind="stable")
+    sums = np.cumsum(np.concatenate([np.zeros(1, np.uint64), np.concatenate(hashes)[order]]), dtype=np.uint64)
+    return _Dated(moments[order], sums)

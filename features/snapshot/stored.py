@@ -8,6 +8,7 @@ an interrupted run leaves the former snapshot as it was.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -46,18 +47,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Span:
-    """The plays imported after one moment and up to another, which are not read again unless their number changes.
+    """The plays imported after one moment and up to another, which are read again only when others are found there.
 
     Attributes:
         after: imported later than this.
         until: imported by this; the next span begins here.
         documents: how many the database held, those set aside included.
+        dates: the sum of their import dates, by `sum_of_dates`.
         parts: the rows that could be used when it was read.
     """
 
     after: datetime
     until: datetime
     documents: int
+    dates: int
     parts: list[Part]
 
 
@@ -113,6 +116,7 @@ class Snapshot:
         number: one higher than the snapshot's before.
         conditions: what the parts rest on besides their documents; others make the next snapshot a whole one.
         notes: lines for a person: what was found damaged or gone, and read anew.
+        erased: a hash of the tombstones there were: none of those persons is in the parts.
     """
 
     folder: Path
@@ -121,6 +125,7 @@ class Snapshot:
     number: int = 0
     conditions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    erased: str = ""
 
     @property
     def digest(self) -> str:
@@ -149,9 +154,18 @@ class Snapshot:
         Raises:
             StorageError: a part is gone or damaged.
         """
-        parts = [str(self.folder / part) for part in self.tables[name].parts]
+        return self._read(name, self.tables[name].parts, columns, condition)
+
+    def pieces(self, name: str) -> Iterator[pa.Table]:
+        """The same a part at a time, for who need not hold them all."""
+        return (self._read(name, [part]) for part in self.tables[name].parts)
+
+    def _read(
+        self, name: str, parts: list[str], columns: list[str] | None = None, condition: pc.Expression | None = None
+    ) -> pa.Table:
+        paths = [str(self.folder / part) for part in parts]
         try:
-            return ds.dataset(parts, format="parquet").to_table(columns=columns, filter=condition)
+            return ds.dataset(paths, format="parquet").to_table(columns=columns, filter=condition)
         except (OSError, pa.ArrowException) as error:
             what = str(error).splitlines()[0]
             raise StorageError(f"{name} of {self.folder} can't be read ({what}); take a new snapshot") from error
@@ -160,6 +174,17 @@ class Snapshot:
 def set_aside_name(table: str, number: int) -> str:
     """The file of the documents that the so-manieth snapshot set aside from a table."""
     return f"set_aside/{table}-{number:06d}.parquet"
+
+
+def part_name(table: str, number: int, position: int = 0) -> str:
+    """The file of one part of a table, by the number of the snapshot that writes it."""
+    return f"{table}/{number:06d}-{position:04d}.parquet"
+
+
+def next_number(folder: Path) -> int:
+    """Higher than that of any part there, so that nothing is written over."""
+    numbers = [path.stem.partition("-")[0] for path in folder.glob("*/[0-9]*.parquet")]
+    return max((int(text) for text in numbers if text.isdigit()), default=0) + 1
 
 
 def digest_of_tables(digests: dict[str, str]) -> str:
@@ -175,19 +200,13 @@ def write_part(folder: Path, name: str, rows: pa.Table) -> Part:
         StorageError: it can't be written.
     """
     write_parquet(folder / name, rows)
-    return described(folder, name, rows)
-
-
-def described(folder: Path, name: str, rows: pa.Table) -> Part:
-    """What a part that has just been written is to be known by."""
     digest = RowDigest(NOT_IN_DIGEST)
     digest.add(rows)
     with translated_storage_errors(folder / name):
-        return Part(name, rows.num_rows, digest.hex(), checksum(folder / name))
+        return Part(name, rows.num_rows, digest.hex(), _checksum(folder / name))
 
 
-def checksum(path: Path) -> str:
-    """Of a file's bytes."""
+def _checksum(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -195,7 +214,7 @@ def checksum(path: Path) -> str:
 def damage(folder: Path, part: Part) -> str | None:
     """What is wrong with a part's file; None when it is as it was written."""
     try:
-        return None if checksum(folder / part.name) == part.checksum else "is damaged"
+        return None if _checksum(folder / part.name) == part.checksum else "is damaged"
     except FileNotFoundError:
         return "is gone"
     except OSError as error:
@@ -214,6 +233,7 @@ def write_manifest(snapshot: Snapshot) -> None:
         "bound": snapshot.bound.isoformat(),
         "conditions": list(snapshot.conditions),
         "notes": list(snapshot.notes),
+        "erased": snapshot.erased,
         "tables": {name: _table_to_json(table) for name, table in snapshot.tables.items()},
     }
     write_json(snapshot.folder / "manifest.json", content)
@@ -257,6 +277,7 @@ def _table_from_json(value: dict[str, Any]) -> TableSummary:
             datetime.fromisoformat(span["after"]),
             datetime.fromisoformat(span["until"]),
             span["documents"],
+            span["dates"],
             [Part(**part) for part in span["parts"]],
         )
         for span in value["spans"]
@@ -285,4 +306,5 @@ def _from_manifest(folder: Path, manifest: Any) -> Snapshot:
         int(manifest["number"]),
         tuple(manifest["conditions"]),
         tuple(manifest["notes"]),
+        manifest["erased"],
     )

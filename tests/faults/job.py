@@ -20,7 +20,7 @@ from faults import steps
 from features import database
 from features.release import build, ledger
 from features.release.manifest import code_version
-from features.snapshot import take
+from features.snapshot import books
 from flows import cli
 
 code_version()  # of what is imported here and now: an edit meanwhile must not give the next job other ids
@@ -43,7 +43,7 @@ class Order:
 def make_small() -> None:
     """Batches so small that a small world has several of each."""
     build.ROW_GROUPS.update(user_profile=12, track_embedding=60, similarity=12, recommendations=40)
-    take.BATCH_DOCUMENTS = 400
+    books.BATCH_DOCUMENTS = 400
 
 
 def make_impatient() -> None:

@@ -14,7 +14,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from features.errors import StorageError, UnreachableError
 from features.schema import names
 from features.settings import Settings
-from features.snapshot import spans, stored, take
+from features.snapshot import books, spans, stored
 from features.snapshot.fields import SOURCES, USERS
 from features.snapshot.stored import Snapshot, open_snapshot
 from features.snapshot.take import take_snapshot
@@ -174,8 +174,8 @@ def test_the_digest_does_not_depend_on_batches_parts_or_order(db, tmp_path, monk
         documents = list(db[collection].find())
         db[collection].drop()
         db[collection].insert_many(documents[::-1])
-    monkeypatch.setattr(take, "BATCH_DOCUMENTS", batch)
-    for module in (take, spans):
+    monkeypatch.setattr(books, "BATCH_DOCUMENTS", batch)
+    for module in (books, spans):
         monkeypatch.setattr(module, "PART_ROWS", part)
     snapshot = take_snapshot(db, tmp_path / "other", BOUND)
     assert snapshot.digest == expected.digest
@@ -224,7 +224,7 @@ def test_what_has_no_effect_on_a_release_leaves_the_digest_alone(db, tmp_path):
 
 def test_a_table_is_split_into_parts_of_about_that_many_rows(db, tmp_path, monkeypatch):
     monkeypatch.setattr(spans, "PART_ROWS", 10)
-    monkeypatch.setattr(take, "BATCH_DOCUMENTS", 4)
+    monkeypatch.setattr(books, "BATCH_DOCUMENTS", 4)
     db.listening_history.insert_many([play(f"user-{n:02d}") for n in range(30)])  # all imported at one moment
     snapshot = take_snapshot(db, tmp_path, BOUND)
     parts = snapshot.tables["plays"].parts

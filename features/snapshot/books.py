@@ -1,0 +1,140 @@
+"""One collection at work: its documents as rows, a batch at a time, and the parts and figures that come of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pymongo import ReadPreference
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from features.database import Document
+from features.erasure.tombstones import ERASED, Tombstones
+from features.progress import Progress
+from features.snapshot.fields import Source
+from features.snapshot.read import SET_ASIDE_SCHEMA, read_batches, set_aside
+from features.snapshot.rules import split
+from features.snapshot.spans import PART_ROWS
+from features.snapshot.stored import Part, TableSummary, part_name, set_aside_name, write_part
+from features.storage import write_parquet
+
+BATCH_DOCUMENTS = 20_000
+"""Documents a server batch: large enough for Arrow, small enough that one bad document costs little."""
+
+
+@dataclass
+class Books:
+    """One collection while a snapshot reads it.
+
+    Attributes:
+        database: where it is.
+        source: which, and what of it.
+        folder: the snapshot's.
+        number: the snapshot's, and that of each part written now.
+        bound: what became known later is left for the next snapshot.
+        erased: who is let into no part.
+        progress: called after each batch.
+        aside: documents that can't be used.
+        notes: lines for a person.
+        documents: how many the server was asked for.
+        bytes: of these.
+        written: how many parts.
+    """
+
+    database: Database[Document]
+    source: Source
+    folder: Path
+    number: int
+    bound: datetime
+    erased: Tombstones
+    progress: Progress
+    aside: list[pa.Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    documents: int = 0
+    bytes: int = 0
+    written: int = 0
+
+    @property
+    def reader(self) -> Collection[Document]:
+        """A secondary serves when the deployment has one."""
+        return self.database.get_collection(self.source.collection, read_preference=ReadPreference.SECONDARY_PREFERRED)
+
+    def no_rows(self) -> pa.Table:
+        """An empty table with the columns of the rows."""
+        return split(self.source.raw_schema.empty_table(), self.source.table, self.bound)[0]
+
+    def write(self, rows: pa.Table) -> Part:
+        """Writes the next part."""
+        part = write_part(self.folder, part_name(self.source.table, self.number, self.written), rows)
+        self.written += 1
+        return part
+
+    def read(self, query: Mapping[str, Any], sort: str | None = None) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """The documents that meet a query, a batch at a time: usable rows, and those set aside."""
+        cursor = self.reader.find_raw_batches(query, self.source.projection, batch_size=BATCH_DOCUMENTS)
+        if sort is not None:
+            cursor.sort(sort, 1)
+        for batch in read_batches(self._counted(cursor), self.source):
+            good, bad = split(batch.rows, self.source.table, self.bound)
+            good, gone = _without_erased(good, self.erased)
+            good = _known_by(good, self.bound)
+            self.documents += batch.rows.num_rows + batch.set_aside.num_rows
+            self.progress(f"reading {self.source.collection}", self.documents, None)
+            yield good, pa.concat_tables([batch.set_aside, bad, gone])
+
+    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self.bytes += len(batch)
+            yield batch
+
+    def write_all(self, query: Mapping[str, Any]) -> list[Part]:
+        """All documents that meet a query, as parts; those set aside into the books."""
+        rows: list[pa.Table] = []
+        parts: list[Part] = []
+        for good, aside in self.read(query):
+            rows.append(good)
+            self.aside.append(aside)
+            if sum(table.num_rows for table in rows) >= PART_ROWS:
+                parts.append(self.write(pa.concat_tables(rows)))
+                rows = []
+        if any(table.num_rows for table in rows):
+            parts.append(self.write(pa.concat_tables(rows)))
+        return parts
+
+    def summary(self, loose: list[Part], **of_spans: Any) -> TableSummary:
+        """What is known of the collection now, with the parts that hold it; writes what was set aside."""
+        self.progress(f"reading {self.source.collection}", self.documents, self.documents)
+        aside = pa.concat_tables([SET_ASIDE_SCHEMA.empty_table(), *self.aside])
+        if aside.num_rows:
+            write_parquet(self.folder / set_aside_name(self.source.table, self.number), aside)
+        counted = Counter(aside["reason"].to_pylist())
+        reasons = dict(sorted(counted.items(), key=lambda entry: (-entry[1], entry[0])))
+        of_parts = [part for span in of_spans.get("spans", ()) for part in span.parts]
+        if not loose and not of_parts:
+            loose = [self.write(self.no_rows())]  # for the columns
+        used = sum(part.rows for part in (*loose, *of_parts))
+        fetched = (self.documents, self.bytes)
+        return TableSummary(used + aside.num_rows, used, aside.num_rows, reasons, loose, fetched=fetched, **of_spans)
+
+
+def _without_erased(rows: pa.Table, erased: Tombstones) -> tuple[pa.Table, pa.Table]:
+    """The rows of people who may be known, and those of others as set aside."""
+    if not erased.hashes or "user_id" not in rows.column_names:
+        return rows, SET_ASIDE_SCHEMA.empty_table()
+    theirs = pa.array(erased.mask(rows["user_id"]))
+    gone = rows.filter(theirs)
+    known = gone["known_at"] if "known_at" in gone.column_names else None
+    return rows.filter(pc.invert(theirs)), set_aside(gone["document_id"], ERASED, known)
+
+
+def _known_by(rows: pa.Table, bound: datetime) -> pa.Table:
+    """The rows known by the bound; the others are left for the next snapshot."""
+    if "known_at" not in rows.column_names:
+        return rows
+    late = pc.greater(rows["known_at"], pa.scalar(bound, rows["known_at"].type))
+    return rows.filter(pc.invert(pc.fill_null(late, fill_value=False)))
