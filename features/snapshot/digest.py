@@ -66,18 +66,25 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 def _column_hashes(column: pa.ChunkedArray) -> np.ndarray:
     """A hash a value that depends on nothing but the value: not on nulls or types of others in the batch."""
-    missing = pc.is_null(column).to_numpy()
-    hashes = np.array(pd.util.hash_array(_plain_values(column)), np.uint64)
-    hashes[missing] = NULL_HASH
+    if pa.types.is_string(column.type):  # each distinct text is hashed once
+        encoded = column.combine_chunks().dictionary_encode()
+        texts = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), object)
+        of_texts = np.append(_hashed(texts), NULL_HASH)
+        hashes: np.ndarray = of_texts[pc.fill_null(encoded.indices, len(texts)).to_numpy()]
+        return hashes
+    hashes = _hashed(_plain_values(column))
+    hashes[pc.is_null(column).to_numpy()] = NULL_HASH
     return hashes
+
+
+def _hashed(values: np.ndarray) -> np.ndarray:
+    return np.array(pd.util.hash_array(values, categorize=False), np.uint64)
 
 
 def _plain_values(column: pa.ChunkedArray) -> np.ndarray:
     """The values as integers, floats or texts; anything will do for a null."""
     if pa.types.is_nested(column.type):
         return np.array([repr(value) for value in column.to_pylist()], object)
-    if pa.types.is_string(column.type):
-        return np.asarray(column.fill_null("").to_numpy(), object)
     if not pa.types.is_floating(column.type):
         column = column.cast(pa.int64())
     return np.asarray(column.fill_null(0).to_numpy())
