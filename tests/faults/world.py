@@ -156,6 +156,7 @@ def state_of(database: Database[Any], home: Path, ignore: frozenset[str] = froze
     now = {"$match": {"expiresAt": {"$gt": datetime.now(UTC)}}}
     feature_versions = database[FEATURE_STORE].aggregate([now, {"$group": {"_id": "$features.version"}}])
     list_versions = database[RECOMMENDATIONS].aggregate([now, {"$group": {"_id": "$release"}}])
+    told = (event["eventId"] for event in database[EVENTS].find({"type": "recommendation.generate"}))
     return {
         "pointer": (pointer.release, pointer.previous, pointer.withdraw),
         "lease": entries["lease"]["owner"],
@@ -168,7 +169,7 @@ def state_of(database: Database[Any], home: Path, ignore: frozenset[str] = froze
         "releases with features": sorted(row["_id"] for row in feature_versions),
         "releases with lists": sorted(row["_id"] for row in list_versions),
         "cache": {entry["_id"]: fingerprint(entry) for entry in database[RECOMMENDATIONS_CACHE].find()},
-        "events": sorted(e["eventId"] for e in database[EVENTS].find({"type": "recommendation.generate"})),
+        "events": sorted(e for e in told if e.split()[0] not in ignore),
         "folders": sorted(path.name for path in (home / "releases").iterdir() if path.name not in ignore),
         "scratch": sorted(path.name for path in (home / "snapshot").rglob(".*")),
     }
