@@ -15,7 +15,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from features.database import open_database
-from features.errors import NotFoundError, UnreachableError
+from features.errors import GateError, NotFoundError, UnreachableError
 from features.parameters import GateParameters, NightlyParameters, resolve_moments
 from features.progress import Progress, silent
 from features.release.build import build_release
@@ -236,7 +236,11 @@ def nightly(
                 log.info("release %s is live already; nothing has changed since", live)
             else:
                 report(read_manifest(settings.echotune_home, release))
-                log.info("gate: %s", check(release, token, parameters.gate, gate))
+                try:
+                    log.info("gate: %s", check(release, token, parameters.gate, gate))
+                except GateError:
+                    prune_releases(token)  # a row of bad nights leaves folders too
+                    raise
             manifest = read_manifest_or_none(settings.echotune_home, release)
             if manifest is not None:  # of a release that is live, only the books may be unfinished
                 publish(release, token)

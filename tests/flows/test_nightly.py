@@ -14,6 +14,7 @@ from features.erasure.tombstones import ERASED
 from features.erasure.traces import find_traces
 from features.errors import BusyError, GateError, InputError, UnreachableError
 from features.parameters import NightlyParameters
+from features.release import retention
 from features.release.ledger import hold_lease, read_pointer
 from features.release.manifest import read_manifest, releases_on_disk
 from features.schema import plan
@@ -92,6 +93,11 @@ def test_a_failed_gate_keeps_the_live_release_and_no_gate_publishes_anyway(
     assert db["recommendations"].count_documents({"release": failed["_id"]}) == 0
     assert failed["_id"] in releases_on_disk(sampled.echotune_home)
     assert not read_manifest(sampled.echotune_home, failed["_id"]).passed
+    monkeypatch.setattr(retention, "FAILED_KEPT", 1)
+    with pytest.raises(GateError):
+        nightly(parameters=NightlyParameters.model_validate({"recommendations": {"k": 8}}))
+    assert failed["_id"] not in releases_on_disk(sampled.echotune_home)  # bad nights don't pile up
+    assert len(releases_on_disk(sampled.echotune_home)) == 2
     assert nightly(parameters=parameters, gate=False).release == failed["_id"]
     assert read_pointer(db).release == failed["_id"]
 
