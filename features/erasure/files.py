@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,19 @@ def is_in_files(home: Path, database_name: str, user: str) -> bool:
 
 
 def _has_user(path: Path, user: str) -> bool:
-    with pq.ParquetFile(path) as file:
+    with _readable(path), pq.ParquetFile(path) as file:
         if "user_id" not in file.schema_arrow.names:
             return False
         batches = file.iter_batches(columns=["user_id"])
         return any(pc.any(pc.equal(batch["user_id"], user)).as_py() for batch in batches)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path} can't be read ({error}); remove it if it is damaged, then erase again") from None
 
 
 def leave_out_erased(home: Path, release: str, erased: Tombstones) -> Manifest:
@@ -199,7 +208,10 @@ def _reasons(set_aside: Path) -> list[str]:
 def _with_parts(folder: Path, table: TableSummary, left: Mapping[str, Part], reasons: Counter[str]) -> TableSummary:
     """A table with its parts as they are now, and the numbers that follow from them."""
     apart = left[table.apart.name] if table.apart else None
-    spans = tuple(_span_left(folder, span, [left[part.name] for part in span.parts], apart) for span in table.spans)
+    spans = tuple(
+        span if apart is table.apart and parts == span.parts else _span_left(folder, span, parts, apart)
+        for span, parts in ((span, [left[part.name] for part in span.parts]) for span in table.spans)
+    )
     loose = [left[part.name] for part in table.loose]
     used, aside = sum(part.rows for part in left.values() if part is not apart), reasons.total()
     by_number = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -284,20 +296,17 @@ def _rewrite(path: Path, keep: Keep, column: str) -> int:
     """
     if not path.exists():
         return 0
-    try:
-        with pq.ParquetFile(path) as source:
-            groups = range(source.num_row_groups)
-            changed = sum(_changed(rows, keep(rows)) for rows in (source.read_row_group(n, [column]) for n in groups))
-            if changed:
-                with (
-                    whole_file(path, like=path) as scratch,
-                    pq.ParquetWriter(scratch, source.schema_arrow, compression="zstd") as to,
-                ):
-                    for number in groups:
-                        rows = keep(source.read_row_group(number))
-                        to.write_table(rows, row_group_size=max(rows.num_rows, 1))
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path} can't be read ({error}); remove it if it is damaged, then erase again") from None
+    with _readable(path), pq.ParquetFile(path) as source:
+        groups = range(source.num_row_groups)
+        changed = sum(_changed(rows, keep(rows)) for rows in (source.read_row_group(n, [column]) for n in groups))
+        if changed:
+            with (
+                whole_file(path, like=path) as scratch,
+                pq.ParquetWriter(scratch, source.schema_arrow, compression="zstd") as to,
+            ):
+                for number in groups:
+                    rows = keep(source.read_row_group(number))
+                    to.write_table(rows, row_group_size=max(rows.num_rows, 1))
     return changed
 
 

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.erasure.tombstones import Tombstones
-from features.schema.ids import OBJECT_ID_PREFIX, STRING_PREFIX, decode_id
+from features.schema.ids import decode_id
 from features.snapshot.books import Books
-from features.snapshot.read import SET_ASIDE_SCHEMA
+from features.snapshot.read import OTHER_ID, SET_ASIDE_SCHEMA
 from features.snapshot.rules import FAR_AHEAD
 from features.snapshot.spans import DATES_MODULO, SpanCutter, joined
 from features.snapshot.stored import Part, Span, TableSummary, damage, part_name, write_part
@@ -90,10 +90,7 @@ def _apart(books: Books, former: TableSummary) -> pa.Table:
 
 def _not_to_be_asked_for(apart: pa.Table) -> pa.Table:
     """Of the documents to be judged again those whose `_id`, neither text nor ObjectId, can't be had from its text."""
-    tagged = pc.or_(
-        pc.starts_with(apart["document_id"], OBJECT_ID_PREFIX), pc.starts_with(apart["document_id"], STRING_PREFIX)
-    )
-    return apart.filter(pc.and_(pc.match_substring_regex(apart["document_id"], r"^\w+:"), pc.invert(tagged)))
+    return apart.filter(pc.match_substring_regex(apart["document_id"], OTHER_ID))
 
 
 def _imported_when(aside: pa.Table) -> list[datetime]:

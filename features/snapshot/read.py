@@ -15,7 +15,7 @@ import bson
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from bson import ObjectId
+from bson import Code, ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
@@ -39,6 +39,10 @@ CAREFUL_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
 )
 OBJECT_ID_USER = b"\x07userId\x00"  # BSON: type 7, ObjectId, and the field's name
 CAREFUL_DOCUMENTS = 64
+OTHER_ID = (
+    "^(int|Int64|float|bool|NoneType|bytes|Binary|Code|DBRef|DatetimeMS|Decimal128|MaxKey|MinKey|Regex|Timestamp|dict):"
+)
+"""How the text begins of an `_id` that is neither text nor ObjectId; text that begins so is taken for one."""
 HEX_PAIRS = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
 
 
@@ -181,8 +185,9 @@ def set_aside(ids: pa.ChunkedArray, reason: str | pa.ChunkedArray, imported_at: 
 
 
 def id_text(value: Any) -> str:
-    """A document's `_id` as tables have it; of any other type than the two usual ones, its type and value."""
-    return encode_id(value) if isinstance(value, str | ObjectId) else f"{type(value).__name__}:{value!r}"[:200]
+    """A document's `_id` as tables have it; one that is neither text nor ObjectId is its type and value."""
+    text = _id(value)
+    return f"{type(value).__name__}:{value!r}"[:200] if text is None else text
 
 
 def _row(document: Mapping[str, Any], fields: Sequence[Field]) -> tuple[dict[str, Any], str | None]:
@@ -222,11 +227,15 @@ def _type_name(value: Any) -> str:
 
 
 def _id(value: Any) -> str | None:
-    return encode_id(value) if isinstance(value, str | ObjectId) else None
+    return encode_id(value) if isinstance(value, ObjectId) or _is_text(value) else None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, Code)  # JavaScript comes as a kind of text
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if _is_text(value) else None
 
 
 def _number(value: Any) -> float | None:
@@ -249,7 +258,7 @@ def _flag(value: Any) -> bool | None:
 
 
 def _texts(value: Any) -> list[str] | None:
-    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+    return value if isinstance(value, list) and all(map(_is_text, value)) else None
 
 
 def _artists(value: Any) -> list[dict[str, Any]] | None:

@@ -2,13 +2,15 @@
 
 import filecmp
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import bson
 import pyarrow.parquet as pq
 import pytest
-from bson import ObjectId
+from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from documents import BOUND, SMALL, play
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from features.release.build import build_release
 from features.release.manifest import release_folder
 from features.snapshot import books, spans, stored, take
 from features.snapshot.fields import PLAYS
+from features.snapshot.read import CAREFUL_CODEC, OTHER_ID, id_text
 from features.snapshot.spans import joined
 from features.snapshot.stored import Part, Snapshot, Span
 from features.snapshot.take import SAFETY_LAG, take_snapshot
@@ -123,6 +126,24 @@ def test_a_play_set_aside_is_judged_again_whatever_its_id(db, quick_path, docume
     mended = take_snapshot(db, quick_path, BOUND + timedelta(days=2))
     assert_same(mended, take_snapshot(db, quick_path / "whole", BOUND + timedelta(days=2)))
     assert mended.tables["plays"].used == 2
+
+
+IDS = (1, Int64(2**40), 1.5, True, None, b"x", Binary(b"x", 5), Code("x"), DBRef("a", 1), DatetimeMS(5), {"a": 1})
+MORE_IDS = (Decimal128("1"), MaxKey(), MinKey(), Regex("a"), Timestamp(1, 1))
+
+
+@pytest.mark.parametrize("document_id", [*IDS, *MORE_IDS], ids=repr)
+def test_the_text_of_an_id_of_another_type_tells_that_it_is_one(document_id):
+    assert re.match(OTHER_ID, id_text(bson.decode(bson.encode({"_id": document_id}), CAREFUL_CODEC)["_id"]))
+
+
+def test_what_was_set_aside_is_asked_for_by_its_id_alone(db, quick_path):
+    fill(db, days=3)
+    db.listening_history.insert_many(
+        [play("ann", _id=each, playDuration=-1) for each in ("spotify:a:1", "", ObjectId())]
+    )
+    take_snapshot(db, quick_path, BOUND)
+    assert take_snapshot(db, quick_path, BOUND + MINUTE).tables["plays"].fetched[0] == 3
 
 
 def test_what_came_within_the_safety_lag_is_there_once(db, quick_path):

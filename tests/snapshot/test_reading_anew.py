@@ -20,6 +20,7 @@ from features.erasure import files
 from features.erasure.erase import erase
 from features.erasure.tombstones import write_tombstone
 from features.erasure.traces import find_traces
+from features.errors import StorageError
 from features.snapshot import books, conditions, plays, spans
 from features.snapshot.stored import Snapshot, open_snapshot
 from features.snapshot.take import take_snapshot
@@ -306,6 +307,13 @@ def test_an_erasure_that_meets_a_damaged_part_leaves_it_to_the_next_night(db, qu
     erased(db, quick_path)
     assert not (known.folder / part.name).exists()
     assert f"snapshot file {part.name} is gone" in assert_next_is_whole(db, quick_path).notes[0]
+
+
+def test_whether_a_damaged_part_knows_someone_is_one_clear_error(db, quick_path, known):
+    first_part(known).write_bytes(b"not Parquet")
+    with pytest.raises(StorageError, match="remove it if it is damaged, then erase again") as error:
+        erase(db, quick_path, KEY, "nobody", BOUND)
+    assert "\n" not in str(error.value)
 
 
 def test_an_erasure_vouches_for_no_other_rows_than_those_that_were_read(db, quick_path, known):
