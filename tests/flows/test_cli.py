@@ -334,6 +334,7 @@ def test_doctor_switches_the_profiler_back_when_it_is_told_to_end(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two of Prefect's servers are started in it, on a machine that others use too
 def test_from_an_empty_folder_to_a_live_release_and_nothing_left_running(
     quick_path: Path, clean_environment: dict[str, str]
 ) -> None:
