@@ -171,7 +171,7 @@ def _erase_from_snapshot(home: Path, database_name: str, person: Person, documen
     for source in SOURCES:
         name, table = source.table, snapshot.tables[source.table]
         gone = pa.array(sorted(document_ids.get(source.collection, ())), pa.string())
-        own = [*((part, _without_user(person.text)) for part in table.files)]
+        own = [(part, _without_user(person.text)) for part in table.files]
         own += [(table.apart, _without_documents(gone))] if table.apart else []
         left = {
             part.name: _left_of(folder, part, keep, part_name(Path(part.name).parent.name, number, position))

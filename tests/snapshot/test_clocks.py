@@ -124,6 +124,7 @@ def test_the_moment_itself_is_included_to_the_millisecond(db, tmp_path):
     )
     view = Clock(take_snapshot(db, tmp_path, BOUND)).known_by(at + timedelta(microseconds=900))
     assert view.table("plays")["user_id"].to_pylist() == ["on"]
+    assert (view.counts()["plays"]["used"], view.counts()["plays"]["known_later"]) == (1, 1)
 
 
 def test_inputs_are_opened_as_of_now_or_of_a_moment(history, tmp_path):

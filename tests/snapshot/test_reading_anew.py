@@ -148,6 +148,17 @@ def test_a_play_whose_import_date_is_moved_is_there_once(db, quick_path):
     assert f"oid:{moved['_id']}" in ids
 
 
+def test_a_play_mended_and_moved_is_there_once_even_where_its_old_place_looks_unchanged(db, quick_path, monkeypatch):
+    monkeypatch.setattr(plays, "ASKED_FOR", 0)
+    fill(db, days=3)
+    db.listening_history.insert_one(play("ann", playDuration=-1))
+    take_snapshot(db, quick_path, BOUND)
+    db.listening_history.update_one({"userId": "ann"}, {"$set": {"playDuration": 1, "importedAt": BOUND + MINUTE}})
+    db.listening_history.insert_one(play("slow"))
+    users = take_snapshot(db, quick_path, BOUND + timedelta(hours=1)).table("plays")["user_id"].to_pylist()
+    assert users.count("ann") == 1
+
+
 def test_an_import_at_work_is_no_reason_to_look_at_old_spans(db, quick_path, monkeypatch):
     monkeypatch.setattr(spans, "PART_ROWS", 50)
     monkeypatch.setattr(books, "BATCH_DOCUMENTS", 10)
@@ -223,6 +234,14 @@ def test_whatever_is_in_the_place_of_an_import_date_is_counted_once(db, quick_pa
         listed = "there are plays with a list of import dates: all are read anew each time until that is mended"
         assert one.notes == ((listed,) if values is LISTS else ())
         db.listening_history.insert_one(play("new", importedAt=bound))
+
+
+def test_a_list_of_dates_in_a_bulk_import_is_counted_once(db, quick_path, monkeypatch):
+    monkeypatch.setattr(spans, "PART_ROWS", 2)
+    at = BOUND - timedelta(days=1)
+    db.listening_history.insert_many([play("ann", importedAt=value) for value in (at, at, [at], at)])
+    table = take_snapshot(db, quick_path, BOUND).tables["plays"]
+    assert (table.used, table.reasons) == (3, {"importedAt is of type array": 1})
 
 
 def test_a_bulk_import_of_broken_plays_makes_no_empty_files(db, quick_path, monkeypatch):
