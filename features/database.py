@@ -31,6 +31,9 @@ UNAUTHORIZED = 13
 VALIDATION = 121
 DUPLICATE_KEY = 11000
 OUT_OF_DISK_SPACE = 14031
+PASSING = {6, 7, 43, 89, 134, 262, 9001}
+"""A server that can't reach another, and a cursor that went with a server: the driver tries some of it once, a getMore
+never. A server that stops or steps down it tells as a lost connection by itself."""
 
 
 @contextmanager
@@ -89,8 +92,14 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        passing = isinstance(error, AutoReconnect | ConnectionFailure)
-        raise (UnreachableError if passing else DatabaseError)(explain(error)) from error
+        raise (UnreachableError if _is_passing(error) else DatabaseError)(explain(error)) from error
+
+
+def _is_passing(error: PyMongoError) -> bool:
+    """Whether trying again later may help."""
+    if isinstance(error, OperationFailure):
+        return error.code in PASSING
+    return isinstance(error, AutoReconnect | ConnectionFailure)
 
 
 def explain(error: PyMongoError) -> str:
@@ -99,11 +108,11 @@ def explain(error: PyMongoError) -> str:
         return _explain_address(str(error))
     if isinstance(error, InvalidName):
         return "MONGODB_DATABASE is not a name that a database can have; use letters, digits, - and _"
-    if isinstance(error, OperationFailure):
-        return _explain_refusal(error)
     if isinstance(error, ServerSelectionTimeoutError):
         return _explain_silence(str(error))
-    if isinstance(error, AutoReconnect | ConnectionFailure):
+    if isinstance(error, OperationFailure) and not _is_passing(error):
+        return _explain_refusal(error)
+    if _is_passing(error):
         return "the connection to the database was lost; run the command again, it goes on where it stopped"
     return f"the database driver failed with {type(error).__name__}; run again with --debug to see where"
 

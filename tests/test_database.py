@@ -365,7 +365,8 @@ def test_a_command_that_a_host_does_not_allow_is_not_taken_for_a_wrong_password(
         (NetworkTimeout(f"{HOST}:27017: timed out"), True),
         (NotPrimaryError(f"{HOST} is a secondary"), True),
         (OperationFailure("no", 50, {"errmsg": "operation exceeded time limit", "code": 50}), False),
-        (CursorNotFound("cursor 7 not found", 43, {"errmsg": "cursor 7 not found", "code": 43}), False),
+        (CursorNotFound("cursor 7 not found", 43, {"errmsg": "cursor 7 not found", "code": 43}), True),
+        (OperationFailure("no", 89, {"errmsg": f"no answer from {HOST}", "code": 89}), True),
         (OperationFailure("auth", 18, {"errmsg": f"failed for {USER}"}), False),
         (OperationFailure("auth", 8000, {"errmsg": f"failed for {USER}"}), False),
         (OperationFailure("no", 13, {"errmsg": f"{USER} may not"}), False),
@@ -380,6 +381,20 @@ def test_only_a_lost_connection_is_worth_trying_again(raised, passing):
     for secret in (HOST, USER, PASSWORD):
         assert secret not in str(error.value)
     assert error.value.__cause__ is raised  # --debug still shows where
+
+
+def test_a_server_that_is_cut_off_while_it_is_read_is_worth_trying_again(db):
+    db["plays"].insert_many([{} for _ in range(9)])
+    stops = {"errorCode": 89, "failCommands": ["getMore"]}
+    try:
+        db.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=stops)
+        with (
+            pytest.raises(UnreachableError, match="the connection to the database was lost"),
+            translated_errors(),
+        ):
+            list(db["plays"].find(batch_size=4))
+    finally:
+        db.client.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 def test_a_refusal_is_told_with_its_code_in_one_short_line():

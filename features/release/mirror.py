@@ -15,7 +15,7 @@ from pymongo.database import Database
 from features.database import Document, translated_errors
 from features.progress import Progress, silent
 from features.release.documents import ReleaseDocuments
-from features.release.ledger import check_lease
+from features.release.ledger import under_lease
 from features.release.manifest import Manifest, release_folder
 from features.schema.ids import content_object_id, encode_id
 from features.schema.names import RECOMMENDATIONS_CACHE
@@ -91,9 +91,8 @@ def mirror_cache(
         # decoded whole: a document inside one of raw BSON is raw too, and can't be looked into by the codec
         lists = [bson.decode(raw.raw, TZ_AWARE) for raw in documents.chunk("recommendations", number)]
         updates = [_upsert(cache_document(document, albums)) for document in lists]
-        check_lease(database, token)
         if updates:
-            with translated_errors():
+            with under_lease(database, token):
                 database[RECOMMENDATIONS_CACHE].bulk_write(updates, ordered=False)
         written += len(updates)
         progress("mirroring the cache", number + 1, chunks)

@@ -100,7 +100,8 @@ def original(request, server_uri: str, quick_folder: Path) -> Iterator[tuple[Liv
         fill_small_world(database)
         add_person(database, request.param)
         releases = [publish(database, home, days=1), publish(database, home, days=0)]
-        mirror_cache(database, home, releases[1], 1_000)
+        with hold_lease(database) as token:
+            mirror_cache(database, home, releases[1], token)
         reject_rows(database, home, request.param, folder, NOW)
         raw = CodecOptions(document_class=RawBSONDocument)
         documents = {name: list(database.get_collection(name, raw).find()) for name in database.list_collection_names()}

@@ -15,8 +15,10 @@ from features.release.manifest import release_folder
 from features.release.mirror import cache_document, cache_id, mirror_cache
 from features.release.publish import rollback, upload
 
-NEWEST = 1_000
-"""A token that no other run has outdone."""
+
+def mirrored(database, home, manifest):
+    with hold_lease(database) as token:
+        return mirror_cache(database, home, manifest, token)
 
 
 def test_a_run_and_each_batch_of_users_have_an_event_and_twice_is_once(ready, home, manifest, monkeypatch):
@@ -49,7 +51,7 @@ def test_events_name_no_one(home, manifest):
 
 def test_the_cache_holds_the_live_lists_in_the_first_drafts_shape(ready, home, manifest, publish):
     publish(manifest)
-    written = mirror_cache(ready, home, manifest, NEWEST)
+    written = mirrored(ready, home, manifest)
     assert written == ready.recommendations_cache.count_documents({}) == manifest.counts["recommendations"]
     for document in ready.recommendations.find({}):
         cached = ready.recommendations_cache.find_one({"userId": document["userId"], "strategy": document["strategy"]})
@@ -69,16 +71,16 @@ def test_mirroring_again_keeps_what_clients_counted_and_a_new_release_takes_the_
     ready, home, manifest, another, publish
 ):
     publish(manifest)
-    mirror_cache(ready, home, manifest, NEWEST)
+    mirrored(ready, home, manifest)
     one = ready.recommendations_cache.find_one({})
     ready.recommendations_cache.update_one(
         {"_id": one["_id"]}, {"$set": {"accessed": 3, "lastAccessedAt": days_ago(1)}}
     )
     before = sorted(ready.recommendations_cache.find({}), key=repr)
-    mirror_cache(ready, home, manifest, NEWEST)
+    mirrored(ready, home, manifest)
     assert sorted(ready.recommendations_cache.find({}), key=repr) == before
     newer = publish(another(1))
-    mirror_cache(ready, home, newer, NEWEST)
+    mirrored(ready, home, newer)
     assert ready.recommendations_cache.count_documents({}) == len(before)
     assert ready.recommendations_cache.distinct("metadata.model") == [newer.id]
     assert ready.recommendations_cache.find_one({"_id": one["_id"]})["accessed"] == 3
@@ -87,7 +89,7 @@ def test_mirroring_again_keeps_what_clients_counted_and_a_new_release_takes_the_
 def test_a_rollback_takes_the_withdrawn_lists_out_of_the_cache(ready, home, manifest, another, publish):
     publish(manifest)
     newer = publish(another(1))
-    mirror_cache(ready, home, newer, NEWEST)
+    mirrored(ready, home, newer)
     theirs = {"userId": "guest", "strategy": "hybrid", "recommendations": []}
     dates = {"generatedAt": days_ago(1), "expiresAt": newer.built_at}
     ready.recommendations_cache.insert_one({**theirs, **dates})  # the app's own

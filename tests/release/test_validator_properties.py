@@ -38,9 +38,6 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 HASH_KEY = "aGFzaCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyAhISE="
 DIGITS = "64b000000000000000000009"
 
-NEWEST = 1_000
-"""A token that no other run has outdone."""
-
 
 @pytest.fixture(scope="module")
 def guarded(server_uri) -> Database:
@@ -126,7 +123,8 @@ def test_a_vector_of_another_length_than_its_dimensions_is_refused(guarded, orig
 
 
 def test_the_mirrored_cache_is_accepted_and_its_corruptions_are_not(guarded, ready, home, manifest):
-    mirror_cache(ready, home, manifest, NEWEST)
+    with hold_lease(ready) as token:
+        mirror_cache(ready, home, manifest, token)
     ready.recommendations_cache.update_one({}, {"$inc": {"accessed": 1}, "$set": {"lastAccessedAt": DATE}})
     documents = list(ready.recommendations_cache.find())
     assert len(documents) == manifest.counts["recommendations"]

@@ -204,7 +204,8 @@ def publishing(world: World) -> None:
     with hold_lease(world.database) as token:
         publish_release(world.database, world.home, world.another(6).id, token)
         prune(world.database, world.home, token, 2, NOW + timedelta(days=1))
-    mirror_cache(world.database, world.home, world.another(6), 1_000)
+    with hold_lease(world.database) as token:
+        mirror_cache(world.database, world.home, world.another(6), token)
     world.aside[names.RECOMMENDATIONS].delete_one({"release": world.another(6).id})
     world.publish(world.another(6))
     with hold_lease(world.database) as token:
