@@ -1,9 +1,11 @@
 """Fixtures for every test: a real server over the wire (the built-in one, or MONGODB_URI), a database a test."""
 
+import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +32,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 MEMORY = Path("/dev/shm")  # Linux; elsewhere the disk serves
 NEEDED_BYTES = 4 << 30
+PREFIX = "echotune-tests-"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,11 +46,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.path not in slow)
 
 
+def remove_abandoned() -> None:
+    """Takes away what killed test runs left in memory: folders whose lock nobody holds."""
+    for folder in MEMORY.glob(f"{PREFIX}*"):
+        with suppress(OSError), (folder / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
 def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """In memory where there is room: servers sync each write, and no test looks at what a power cut leaves."""
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
-        with TemporaryDirectory(prefix="echotune-tests-", dir=MEMORY) as folder:
+        remove_abandoned()
+        with TemporaryDirectory(prefix=PREFIX, dir=MEMORY) as folder, (Path(folder) / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield Path(folder)
     else:
         yield tmp_path_factory.mktemp("quick")
