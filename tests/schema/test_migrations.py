@@ -302,6 +302,15 @@ def test_an_index_that_another_serves_is_dropped_whatever_its_name_after_the_oth
     assert set(db.listening_history.index_information()) == {"_id_", "playedAt_1", "userId_1_playedAt_-1"}
 
 
+def test_an_index_that_another_run_has_dropped_meanwhile_is_no_fault(db, monkeypatch):
+    db.listening_history.create_index([("playedAt", -1)])
+    found = migrations._superseded(db)
+    monkeypatch.setattr(migrations, "_superseded", lambda _database: found)
+    for _run in ("the faster", "the slower"):
+        migrations.SupersededIndexes().change(db, b"", 1, lambda _done, _total: None)
+    assert set(db.listening_history.index_information()) == {"_id_", "playedAt_1"}
+
+
 def test_every_superseded_index_has_one_in_the_contract_that_runs_the_other_way():
     declared = {collection.name: {index.keys for index in collection.indexes} for collection in COLLECTIONS}
     for name, indexes in SUPERSEDED.items():
