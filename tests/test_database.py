@@ -388,10 +388,10 @@ def test_a_server_that_is_cut_off_while_it_is_read_is_worth_trying_again(db):
     stops = {"errorCode": 89, "failCommands": ["getMore"]}
     try:
         db.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=stops)
-        with (
-            pytest.raises(UnreachableError, match="the connection to the database was lost"),
-            translated_errors(),
-        ):
+    except OperationFailure:
+        pytest.skip("this server has no fail points")
+    try:
+        with pytest.raises(UnreachableError, match="the connection to the database was lost"), translated_errors():
             list(db["plays"].find(batch_size=4))
     finally:
         db.client.admin.command("configureFailPoint", "failCommand", mode="off")
