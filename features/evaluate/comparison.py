@@ -15,7 +15,7 @@ from features.parameters import GateParameters
 NIGHTS, LIVE, LIMITS = "recent nights", "live release", "limits"
 LIVELY = 0.05
 """A dimension is alive when at least this share of users differs from the middle; hours of the night are rare."""
-MISSING = ("without_completion", "without_audio", "without_artist", "embeddings_empty")
+MISSING = ("without_completion", "without_audio", "without_artist", "without_genre", "embeddings_empty")
 """Measures that are shares of what lacks something."""
 
 Figures = Mapping[str, float]

@@ -35,7 +35,8 @@ def measures(
 
     Returns:
         `plays_last_day`, `plays_last_week`: how many.
-        `without_completion`, `without_audio`, `without_artist`: shares of the last week's plays; NaN without any.
+        `without_completion`, `without_audio`, `without_artist`, `without_genre`: shares of the last week's plays; NaN
+        without any.
         `active_users`, `active_with_profile`, `active_with_lists`: with plays in the last 30 days, and of those.
         `embeddings_empty`: share of zero rows; NaN without tracks. `embedding_rank`: dimensions they span.
     """
@@ -51,6 +52,7 @@ def measures(
         "without_completion": _share(np.isnan(plays.completion[week])),
         "without_audio": _share(np.isnan(catalog.audio).all(axis=1)[tracks]),
         "without_artist": _share((catalog.artist < 0)[tracks]),
+        "without_genre": _share((np.diff(catalog.genres.indptr) == 0)[tracks]),
         "active_users": float(len(active)),
         "active_with_profile": float(np.isin(active, profiled).sum()),
         "active_with_lists": float(np.isin(active, listed).sum()),

@@ -119,6 +119,7 @@ SOUND = {
     "without_completion": 0.05,
     "without_audio": 0.2,
     "without_artist": 0.0,
+    "without_genre": 0.1,
     "embeddings_empty": 0.0,
 }
 
@@ -130,6 +131,7 @@ SOUND = {
         ({"without_completion": 0.149}, []),
         ({"without_completion": 0.16}, ["without_completion 16.0%, usually 5.0%"]),
         ({"without_audio": 1.0, "without_artist": 1.0}, ["without_audio", "without_artist"]),
+        ({"without_genre": 1.0}, ["without_genre 100.0%, usually 10.0%"]),
         ({"embeddings_empty": 0.2}, ["embeddings_empty"]),
         ({"without_audio": 0.0}, []),
         ({"without_audio": NAN}, []),

@@ -26,12 +26,12 @@ def test_plays_are_counted_by_day_and_week_and_what_they_lack_by_week():
             play("v", "bare", 7.0),
             play("v", "bare", 7.01, None),
         ],
-        tracks=[track("full", "Artist", energy=0.5)],
+        tracks=[track("full", "Artist", ["rock", "jazz"], energy=0.5)],
     )
     found = measured(data)
     assert (found["plays_last_day"], found["plays_last_week"]) == (2.0, 4.0)
     assert found["without_completion"] == 0.25
-    assert found["without_audio"] == found["without_artist"] == 0.5
+    assert found["without_audio"] == found["without_artist"] == found["without_genre"] == 0.5
 
 
 def test_days_end_where_knowledge_ends():
@@ -45,7 +45,7 @@ def test_days_end_where_knowledge_ends():
 def test_a_week_without_plays_has_no_shares():
     found = measured(dataset_of(plays=[play("u", "a", 8)]))
     assert found["plays_last_week"] == 0.0
-    assert np.isnan([found["without_completion"], found["without_audio"], found["without_artist"]]).all()
+    assert all(np.isnan(found[f"without_{what}"]) for what in ("completion", "audio", "artist", "genre"))
 
 
 def test_who_listened_this_month_is_active_and_looked_for():

@@ -228,6 +228,13 @@ def test_a_night_on_which_the_catalogue_lost_its_audio_features_is_stopped(db, h
     assert "energy_mean" in died.detail
 
 
+def test_a_night_on_which_the_catalogue_lost_its_genres_is_stopped(db, home, manifest):
+    bad = bad_night(db, home, lambda db: db[TRACKS].update_many({}, {"$set": {"artists.$[].genres": []}}))
+    checks = judge(home, bad, None, [replace(manifest, id=str(number)) for number in range(3)], FINE)
+    assert failed(checks) == ["no more is missing than usual"]
+    assert "without_genre 100.0%, usually 0.0%" in verdict(checks)
+
+
 def test_a_night_on_which_most_plays_were_gone_is_stopped(db, home, manifest):
     bad = bad_night(db, home, lambda db: db[LISTENING_HISTORY].delete_many({"userId": {"$ne": "ann"}}))
     recent = [replace(manifest, id=str(number)) for number in range(3)]
