@@ -81,7 +81,7 @@ def main() -> None:
 
 def _fail(message: str, status: int, error: BaseException | None = None) -> None:
     if error is not None and os.environ.get("ECHOTUNE_DEBUG"):
-        raise error
+        sys.excepthook(type(error), error, error.__traceback__)
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     raise SystemExit(status)
 

@@ -22,7 +22,7 @@ from features.release.build import build_release
 from features.release.ledger import find_release, hold_lease, read_pointer
 from features.release.manifest import Manifest, read_manifest, release_id
 from features.release.mirror import mirror_cache
-from features.release.publish import publish_release
+from features.release.publish import must_be_written, publish_release
 from features.release.reference import find_reference
 from features.release.retention import prune
 from features.release.verdict import pass_gate
@@ -148,10 +148,11 @@ def check(release: str, token: int, how: GateParameters, gate: bool) -> str:
 
 
 @stage("publish")
-def publish(release: str, token: int) -> None:
-    """Upload, without who was erased since it was built, verify, tell the events, switch."""
+def publish(release: str, token: int) -> bool:
+    """Upload, without who was erased since it was built, verify, tell the events, switch; False: all was there."""
     settings = get_settings()
     with open_database(settings) as database:
+        written = must_be_written(database, release)
         publish_release(
             database,
             settings.echotune_home,
@@ -161,6 +162,7 @@ def publish(release: str, token: int) -> None:
             settings.echotune_vectors,
             reporter.progress,
         )
+    return written
 
 
 @stage("prune")
@@ -233,7 +235,7 @@ def nightly(
             live = pointer.release if pointer else None
             release = build(moment, known, parameters, live)
             if release == live:
-                log.info("release %s is live already; nothing has changed since", live)
+                log.info("release %s is what the inputs give, and live already", live)
             else:
                 report(read_manifest(settings.echotune_home, release))
                 try:
@@ -242,14 +244,15 @@ def nightly(
                     prune_releases(token)  # a row of bad nights leaves folders too
                     raise
             manifest = read_manifest_or_none(settings.echotune_home, release)
-            if manifest is not None:  # of a release that is live, only the books may be unfinished
-                publish(release, token)
+            published = False
+            if manifest is not None:  # of a live one the books may be unfinished, or documents lost
+                published = publish(release, token)
                 if mirror_lists:
                     mirror(release, token)
             prune_releases(token)
     log.info("release %s live", release)
     counts = manifest.counts if manifest else {}
-    return Result(release=release, published=release != live, counts=counts, taken=taken)
+    return Result(release=release, published=published, counts=counts, taken=taken)
 
 
 def now() -> datetime:

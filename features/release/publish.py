@@ -49,7 +49,8 @@ def publish_release(
 ) -> Manifest:
     """Makes a release on disk the live one: without who was erased since, uploaded, verified, told to `events`.
 
-    For the release that is live already only the books are set right, should a killed run have left them behind.
+    For the release that is live already, with all its documents there, only the books are set right, should a killed
+    run have left them behind.
 
     Args:
         database: where.
@@ -69,8 +70,7 @@ def publish_release(
         DatabaseError: the database refuses, is lost, or has not got all of it; readers keep the live release.
         BusyError: a newer run has taken over.
     """
-    pointer = read_pointer(database)
-    if pointer is None or pointer.release != release:
+    if must_be_written(database, release):
         check_lease(database, token)  # files change too
         manifest = leave_out_erased(home, release, read_tombstones(database, hash_key))
         _refuse_run_out(manifest, release_folder(home, release))
@@ -80,6 +80,15 @@ def publish_release(
     manifest = read_manifest(home, release)
     switch(database, manifest, token)
     return manifest
+
+
+def must_be_written(database: Database[Document], release: str) -> bool:
+    """Whether a release is not live, or some of its documents have been lost since."""
+    pointer = read_pointer(database)
+    if pointer is None or pointer.release != release:
+        return True
+    found = find_release_or_none(database, release)
+    return found is None or not _all_there(database, found)
 
 
 def promote(
@@ -280,12 +289,15 @@ def find_release_or_none(database: Database[Document], release: str) -> Document
 def _is_whole(database: Database[Document], release: str) -> bool:
     """Whether all documents of a release are there and none has expired: its books, and a count by the index."""
     found = find_release_or_none(database, release)
-    if found is None or not _may_be_whole(found):
-        return False
+    return found is not None and _may_be_whole(found) and _all_there(database, found)
+
+
+def _all_there(database: Database[Document], release: Document) -> bool:
+    """Whether as many documents of each output are there as its books say."""
     with translated_errors():
         for output in OUTPUTS:
-            collection, query = of_release(output, release)
-            if database[collection].count_documents(query) != found["counts"][output]:
+            collection, query = of_release(output, release["_id"])
+            if database[collection].count_documents(query) != release["counts"][output]:
                 return False
     return True
 

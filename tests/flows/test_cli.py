@@ -369,3 +369,13 @@ def test_from_an_empty_folder_to_a_live_release_and_nothing_left_running(
     assert "user-1" in echotune("recommend", "user-1").stdout
     assert json.loads(echotune("db", "status", "--json").stdout)["running"] is False
     assert first.stderr == second.stderr == ""
+
+
+def test_with_debug_an_error_shows_where_it_was_raised_and_keeps_its_status(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECHOTUNE_DEBUG", "")  # put back after the test
+    status, _, err = echotune("--debug", "releases", "show", "2020-01-01-abcdef")
+    assert status == 7
+    assert "find_release" in err
+    assert err.splitlines()[-1].startswith("error: there is no release 2020-01-01-abcdef")

@@ -18,7 +18,7 @@ from features.release.build import build_release
 from features.release.documents import OUTPUTS, ReleaseDocuments
 from features.release.ledger import find_release, hold_lease, read_pointer
 from features.release.manifest import Manifest, read_manifest, release_folder
-from features.release.publish import rollback, switch, upload, verify
+from features.release.publish import must_be_written, publish_release, rollback, switch, upload, verify
 from features.schema import names
 from features.storage import write_json
 
@@ -351,3 +351,20 @@ def test_progress_is_told_for_every_output(ready, home, manifest):
         verify(ready, manifest, upload(ready, home, manifest, token, progress=progress), progress)
     assert all(told[f"verifying {output}"] == (manifest.counts[output],) * 2 for output in OUTPUTS)
     assert all(done == total for done, total in told.values())
+
+
+@pytest.mark.parametrize("collection", [names.FEATURE_STORE, names.RECOMMENDATIONS])
+def test_documents_that_the_live_release_has_lost_are_written_again(ready, home, manifest, collection):
+    def run() -> bool:
+        with hold_lease(ready) as token:
+            wanted = must_be_written(ready, manifest.id)
+            publish_release(ready, home, manifest.id, token)
+        return wanted
+
+    assert run()
+    assert not run()
+    ready[collection].delete_one({})
+    assert run()
+    assert stored(ready) == expected(home, manifest)
+    assert not run()
+    assert (read_pointer(ready).release, states(ready)) == (manifest.id, {manifest.id: "live"})
