@@ -32,6 +32,7 @@ PIN_STEP = timedelta(minutes=1)
 """A pin is not written again before that: who opens a store for each request writes one a minute."""
 PIN_PATIENCE_S = 1.0
 NIGHTLY = "nightly"
+KILLED = "left by a run that was killed"
 FAILED_KEPT = 3
 """Failed releases that stay on disk for `show` and `diff`."""
 
@@ -42,7 +43,7 @@ class Removal:
 
     Attributes:
         release: whose.
-        what: "documents" that expire or are removed, a "folder", or a "scratch folder".
+        what: "documents" that expire or are removed, a "folder", a "scratch folder" or a "scratch file".
         why: for a person.
         documents: how many; 0 for a folder.
         bytes: on disk; 0 for documents.
@@ -250,7 +251,10 @@ def _abandon(database: Database[Document], release: str, token: int, progress: P
 
 def _of_disk(home: Path, books: Books, *, backfills: bool) -> Iterator[Planned]:
     for release, scratch in scratch_folders(home):
-        yield _folder(scratch, release, "scratch folder", "left by a run that was killed")
+        yield _folder(scratch, release, "scratch folder", KILLED)
+    for path in sorted((home / "releases").glob("[!.]*/.*")):
+        removal = Removal(path.parent.name, "scratch file", KILLED, bytes=path.stat().st_size)
+        yield removal, partial(path.unlink, missing_ok=True)
     manifests = [manifest for name in releases_on_disk(home) if (manifest := _readable(home, name))]
     manifests.sort(key=lambda manifest: manifest.built_at, reverse=True)
     entries = {str(entry["_id"]): entry for entry in books.entries}

@@ -264,6 +264,8 @@ def remove_strays(snapshot: Snapshot) -> None:
         for path in snapshot.folder.glob("*/*.parquet*"):
             if path.relative_to(snapshot.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)
+        for scratch in snapshot.folder.glob(".manifest.json.*"):
+            scratch.unlink(missing_ok=True)
 
 
 def _table_to_json(table: TableSummary) -> dict[str, Any]:

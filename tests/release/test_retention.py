@@ -304,6 +304,15 @@ def test_scratch_folders_and_a_removal_that_was_cut_short_leave_nothing(home, an
     assert not list((home / "releases").glob(".*"))
 
 
+def test_a_file_of_a_kept_release_that_was_cut_short_goes_and_the_release_stays(home, manifest, publish, prune):
+    publish(manifest)
+    folder = release_folder(home, manifest.id)
+    before = sorted(folder.iterdir())
+    (folder / ".manifest.json.0a1b2c3d").write_text("{")
+    assert [(entry.release, entry.what, entry.bytes) for entry in prune()] == [(manifest.id, "scratch file", 1)]
+    assert sorted(folder.iterdir()) == before
+
+
 def test_a_folder_that_cannot_be_read_is_left_for_a_person(home, another, publish, prune):
     damaged = another(1)
     (release_folder(home, damaged.id) / "manifest.json").write_text("{")

@@ -309,7 +309,9 @@ def test_scratch_of_a_killed_run_is_cleared_away(db, tmp_path):
     for name in snapshot.tables["plays"].parts:  # of the same bound, as a run leaves them that is tried again
         (folder / f".{Path(name).name}.1a2b3c4d").write_bytes(b"half")
         (folder / Path(name).name.replace("0000", "0001")).write_bytes(b"of a longer run")
+    (folder.parent / ".manifest.json.1a2b3c4d").write_text("{")
     snapshot = take_snapshot(db, tmp_path, BOUND)
+    assert [path.name for path in folder.parent.iterdir() if path.is_file()] == ["manifest.json"]
     assert [file.name for file in files_under(folder)] == [Path(part).name for part in snapshot.tables["plays"].parts]
 
 
