@@ -148,11 +148,10 @@ def check(release: str, token: int, how: GateParameters, gate: bool) -> str:
 
 
 @stage("publish")
-def publish(release: str, token: int) -> bool:
-    """Upload, without who was erased since it was built, verify, tell the events, switch; False: all was there."""
+def publish(release: str, token: int) -> None:
+    """Upload, without who was erased since it was built, verify, tell the events, switch."""
     settings = get_settings()
     with open_database(settings) as database:
-        written = must_be_written(database, release)
         publish_release(
             database,
             settings.echotune_home,
@@ -162,7 +161,6 @@ def publish(release: str, token: int) -> bool:
             settings.echotune_vectors,
             reporter.progress,
         )
-    return written
 
 
 @stage("prune")
@@ -246,7 +244,9 @@ def nightly(
             manifest = read_manifest_or_none(settings.echotune_home, release)
             published = False
             if manifest is not None:  # of a live one the books may be unfinished, or documents lost
-                published = publish(release, token)
+                # asked here: where publishing is tried again, the first try may have written
+                published = release != live or must_be_written(database, release)
+                publish(release, token)
                 if mirror_lists:
                     mirror(release, token)
             prune_releases(token)
