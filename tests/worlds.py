@@ -41,7 +41,7 @@ SCHEMAS = {
         [
             *[(name, pa.string()) for name in ("document_id", "track_id", "name", "album")],
             *[("artists", _ARTISTS), ("duration_ms", pa.float64()), ("popularity", pa.float64())],
-            *[("explicit", pa.bool_()), ("markets", _TEXTS)],
+            *[("explicit", pa.bool_()), ("markets", _TEXTS), ("released_at", _MOMENT)],
             *_AUDIO,
         ]
     ),

@@ -36,6 +36,7 @@ class Catalog:
         popularity: (tracks,) float64 0..100, NaN unknown.
         explicit: (tracks,) bool; unknown counts as not explicit.
         markets: (tracks,) object, a frozenset of country codes or None where unknown.
+        year: (tracks,) float64, of the album's release; NaN unknown.
     """
 
     names: np.ndarray
@@ -50,6 +51,7 @@ class Catalog:
     popularity: np.ndarray
     explicit: np.ndarray
     markets: np.ndarray
+    year: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +168,8 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
     explicit[known] = pc.fill_null(rows["explicit"], fill_value=False).to_numpy()
     popularity = np.full(len(tracks), np.nan)
     popularity[known] = rows["popularity"].to_numpy()
+    year = np.full(len(tracks), np.nan)
+    year[known] = pc.year(rows["released_at"]).to_numpy(zero_copy_only=False)
     # an empty list is what a catalogue has that never asked for markets
     markets = _scattered(known, [frozenset(map(str.upper, m)) if m else None for m in rows["markets"].to_pylist()])
     return Catalog(
@@ -181,6 +185,7 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
         popularity,
         explicit,
         markets,
+        year,
     )
 
 

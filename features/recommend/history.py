@@ -1,0 +1,133 @@
+"""What models learn from: who is drawn to which track, since when and until when, and in which order."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from features.compute.dataset import Catalog, Dataset
+from features.compute.interactions import Interactions, Plays
+from features.compute.weights import SIGNAL_WEIGHTS, SKIPPED
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Taste and its order in time.
+
+    Attributes:
+        weights: (users, tracks) float64 CSR, positive, indices sorted: how much a user is drawn to a track.
+        first_at: (pairs,) int64 ms: when each pair of `weights` began, in its order. All alike where time is unknown.
+        last_at: (pairs,) int64 ms: when it was last confirmed, by a play or by liking it.
+        plays: those that were not skipped, by user, time and track. Empty where only weights are known.
+        catalog: by track number; None where nothing is known of tracks.
+    """
+
+    weights: sp.csr_matrix
+    first_at: np.ndarray
+    last_at: np.ndarray
+    plays: Plays
+    catalog: Catalog | None
+
+    def __repr__(self) -> str:
+        users, tracks = self.weights.shape
+        return f"History({users:,} users × {tracks:,} tracks, {self.weights.nnz:,} pairs, {len(self.plays):,} plays)"
+
+    @cached_property
+    def degree(self) -> np.ndarray:
+        """(users,) int64: tracks of each user."""
+        return np.diff(self.weights.indptr).astype(np.int64)
+
+    @cached_property
+    def listeners(self) -> np.ndarray:
+        """(tracks,) int64: users of each track."""
+        return np.bincount(self.weights.indices, minlength=self.weights.shape[1])
+
+    @cached_property
+    def owner(self) -> np.ndarray:
+        """(pairs,) int64: the user of each pair."""
+        return np.repeat(np.arange(len(self.degree)), self.degree)
+
+    @cached_property
+    def age(self) -> np.ndarray:
+        """(pairs,) int64: how many of the user's tracks were last played later; 0 for the latest. Ties are as young."""
+        order = np.lexsort((-self.last_at, self.owner))
+        at, owner = self.last_at[order], self.owner[order]
+        begins = np.ones(len(order), bool)
+        begins[1:] = (owner[1:] != owner[:-1]) | (at[1:] != at[:-1])
+        age = np.empty(len(order), np.int64)
+        age[order] = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0)) - self.weights.indptr[owner]
+        return age
+
+    def values(self, power: float) -> sp.csr_matrix:
+        """(users, tracks) float32 CSR: weights over their mean, to a power; 0 tells only whether, 1 how much."""
+        matrix = self.weights.astype(np.float32)
+        mean = self.weights.data.mean() if self.weights.nnz else 1.0
+        matrix.data = ((self.weights.data / mean) ** power).astype(np.float32)
+        return matrix
+
+    def recent(self, half_life: float, floor: float) -> sp.csr_matrix:
+        """(users, tracks) float32 CSR: floor + (1 - floor) · 2^(-age / half_life), age in tracks played since.
+
+        What scores are made from where models are linear in a user's history: of late listens more is repeated.
+        """
+        matrix = self.weights.astype(np.float32)
+        matrix.data = (floor + (1.0 - floor) * np.exp2(-self.age / half_life)).astype(np.float32)
+        return matrix
+
+    def decayed_plays(self, half_life: float) -> sp.csr_matrix:
+        """(users, tracks) float32 CSR: plays, each worth 2^(-plays since / half_life)."""
+        user = self.plays.user
+        ends = np.searchsorted(user, user, side="right")
+        worth = np.exp2(-(ends - 1 - np.arange(len(user))) / half_life)
+        matrix = sp.csr_matrix((worth, (user, self.plays.track)), shape=self.weights.shape)
+        matrix.sum_duplicates()
+        return matrix.astype(np.float32)
+
+
+def build_history(dataset: Dataset, interactions: Interactions) -> History:
+    """The history of a dataset.
+
+    Args:
+        dataset: whose plays and feedback the interactions were made of.
+        interactions: the weights; a pair's moments are those of its plays that were not skipped and its likings.
+    """
+    plays, said = dataset.plays, dataset.feedback
+    heard = ~(plays.completion < np.float32(SKIPPED))  # NaN is below nothing: unknown is no skip
+    order = np.flatnonzero(heard)[np.lexsort((plays.track[heard], plays.played_at[heard], plays.user[heard]))]
+    kept = Plays(plays.user[order], plays.track[order], plays.played_at[order], plays.completion[order])
+    liked = np.array([SIGNAL_WEIGHTS[signal] > 0 for signal in said.signal], bool)
+    first_at, last_at = _moments(
+        interactions.weights,
+        np.concatenate([kept.user, said.user[liked]]),
+        np.concatenate([kept.track, said.track[liked]]),
+        np.concatenate([kept.played_at, said.created_at[liked]]),
+    )
+    return History(interactions.weights, first_at, last_at, kept, dataset.catalog)
+
+
+def history_of(weights: sp.csr_matrix, catalog: Catalog | None = None) -> History:
+    """A history of weights alone, where nothing is known of time."""
+    weights = weights.astype(np.float64).tocsr()
+    weights.sort_indices()
+    always = np.zeros(weights.nnz, np.int64)
+    nothing = np.zeros(0, np.int32)
+    return History(
+        weights, always, always, Plays(nothing, nothing, nothing.astype(np.int64), nothing.astype(np.float32)), catalog
+    )
+
+
+def _moments(
+    weights: sp.csr_matrix, user: np.ndarray, track: np.ndarray, at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and last moment of each pair of `weights`, (pairs,) int64 each, in its order."""
+    tracks = weights.shape[1]
+    pairs = np.repeat(np.arange(weights.shape[0], dtype=np.int64), np.diff(weights.indptr)) * tracks + weights.indices
+    keys = user.astype(np.int64) * tracks + track
+    place = np.minimum(np.searchsorted(pairs, keys), max(len(pairs) - 1, 0))
+    known = pairs[place] == keys if len(pairs) else np.zeros(len(keys), bool)
+    first = np.full(len(pairs), np.iinfo(np.int64).max)
+    last = np.full(len(pairs), np.iinfo(np.int64).min)
+    np.minimum.at(first, place[known], at[known])
+    np.maximum.at(last, place[known], at[known])
+    return first, last

@@ -1,0 +1,30 @@
+"""The models, by name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from features.recommend.models.content import Content
+from features.recommend.models.contract import Model
+from features.recommend.models.factors import IALS, ScaledSVD
+from features.recommend.models.linear import Cease, Ease, LocalEase, UserEase
+from features.recommend.models.neighbors import ItemKNN, UserKNN
+from features.recommend.models.personal import Personal
+from features.recommend.models.popular import Popular
+from features.recommend.models.sequence import SequenceKNN
+
+MODELS: Mapping[str, type[Model]] = MappingProxyType(
+    {
+        "popular": Popular,
+        "item_knn": ItemKNN,
+        "user_knn": UserKNN,
+        "svd": ScaledSVD,
+        "ials": IALS,
+        "ease": Ease,
+        "local_ease": LocalEase,
+        "user_ease": UserEase,
+        "sequence": SequenceKNN,
+        "cease": Cease,
+        "content": Content,
+        "personal": Personal,
+    }
+)

@@ -1,0 +1,88 @@
+"""What every model keeps: learn from a history, score all tracks for some users, say what moved the scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from features.recommend.history import History
+
+
+class Model(Protocol):
+    """A recommender. The constructor stores its parameters, keywords with defaults; what is learned ends in `_`.
+
+    Attributes:
+        space: where a search looks for each parameter.
+    """
+
+    space: ClassVar[Mapping[str, "Range"]]
+
+    def fit(self, history: History) -> Self:
+        """Learns; the same for any number of threads. Never writes to the history."""
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32, finite: the higher the better, tracks already heard too. A fresh array.
+
+        Comparable within a user only. A user's row is the same whoever else is asked for.
+        """
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: what each track of the user's history adds to the summed scores of `tracks`, in its row's order.
+
+        Exact where scores are linear in the history, a share by what neighbours have in common where they go by
+        users; zeros for a model that does not ask the history.
+        """
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a search looks for one parameter.
+
+    Attributes:
+        low: least.
+        high: most.
+        log: evenly in the logarithm.
+        whole: whole numbers only.
+        also: values besides, each as likely as the range itself; 0 for "off".
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    also: tuple[float, ...] = ()
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value by chance."""
+        if self.also and rng.random() < len(self.also) / (len(self.also) + 1):
+            return self.also[int(rng.integers(len(self.also)))]
+        return self._from_share(rng.random())
+
+    def near(self, value: float, rng: np.random.Generator, *, spread: float = 0.15) -> float:
+        """One value around another, `spread` of the range away; a value of `also` stays, or is drawn anew at times."""
+        if value in self.also:
+            return value if rng.random() < 0.7 else self.draw(rng)
+        return self._from_share(float(np.clip(self._share(value) + rng.normal(0.0, spread), 0.0, 1.0)))
+
+    def _from_share(self, share: float) -> float:
+        if self.log:
+            value = float(np.exp(np.log(self.low) + share * (np.log(self.high) - np.log(self.low))))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return round(value) if self.whole else float(f"{value:.4g}")
+
+    def _share(self, value: float) -> float:
+        if self.log:
+            return float(np.log(value / self.low) / np.log(self.high / self.low))
+        return (value - self.low) / (self.high - self.low)
+
+
+def draw(space: Mapping[str, Range], rng: np.random.Generator) -> dict[str, Any]:
+    """One setting of all parameters by chance."""
+    return {name: span.draw(rng) for name, span in space.items()}
+
+
+def near(space: Mapping[str, Range], setting: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """A setting around another."""
+    return {name: span.near(setting[name], rng) for name, span in space.items()}

@@ -1,0 +1,179 @@
+"""Factor models: popularity-scaled SVD and implicit ALS. They fit at any scale."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.extmath import randomized_svd
+
+from features.compute.rows import sparse_row
+from features.recommend.history import History
+from features.recommend.models.contract import Range
+
+BATCH_CELLS = 16_000_000
+SMALL = 4_000_000
+"""Cells up to which the exact decomposition is as fast as the randomized one."""
+
+
+@dataclass(eq=False)
+class ScaledSVD:
+    """Truncated SVD of weights divided by powers of both degrees; popularity comes back with a power of its own.
+
+    Args:
+        dimensions: kept, at most.
+        degree_power: rows are divided by degree to it.
+        popularity_power: columns likewise.
+        output_power: scores are multiplied by popularity to it.
+        weight_power: of the weights.
+        seed: of the randomized decomposition.
+
+    Source:
+        Cremonesi, Koren & Turrin (2010), PureSVD; Halko, Martinsson & Tropp (2011) for the decomposition.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "dimensions": Range(8, 400, log=True, whole=True),
+        "degree_power": Range(0.0, 0.6),
+        "popularity_power": Range(0.0, 0.6),
+        "output_power": Range(-0.1, 0.6),
+        "weight_power": Range(0.0, 1.0, also=(0.0,)),
+    }
+
+    dimensions: int = 64
+    degree_power: float = 0.3
+    popularity_power: float = 0.3
+    output_power: float = 0.3
+    weight_power: float = 0.0
+    seed: int = 20_260_101
+
+    def fit(self, history: History) -> Self:
+        """Decomposes."""
+        popularity = np.maximum(history.listeners, 1).astype(np.float64)
+        scaled = sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power) @ history.values(self.weight_power)
+        scaled = (scaled @ sp.diags(popularity**-self.popularity_power)).tocsr()
+        rank = min(self.dimensions, (min(scaled.shape) + 1) // 2)
+        if rank == 0 or scaled.nnz == 0:
+            right = np.zeros((0, scaled.shape[1]))
+        elif scaled.shape[0] * scaled.shape[1] <= SMALL:
+            right = np.linalg.svd(scaled.toarray(), full_matrices=False)[2][:rank]
+        else:
+            right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=self.seed)[2]
+        self.scaled_ = scaled
+        self.factors_ = right.T
+        self.popularity_ = popularity**self.output_power
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: the rows as the first dimensions have them."""
+        raw = (self.scaled_[users] @ self.factors_) @ self.factors_.T
+        return (raw * self.popularity_[None, :]).astype(np.float32)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact, since scores are linear in the history."""
+        history, worth = sparse_row(self.scaled_, user)
+        return worth * (self.factors_[history] @ (self.popularity_[tracks] @ self.factors_[tracks]))
+
+
+@dataclass(eq=False)
+class IALS:
+    """Implicit alternating least squares with all unobserved pairs at a low weight and frequency-scaled regularisation.
+
+    Minimizes sum over observed c (1 - p·q)² + `unobserved` sum over all (p·q)² + sum over users and tracks of
+    `regularization` · (n + `unobserved` · m)^`frequency_power` |p|², n what is observed and m what could be.
+
+    Args:
+        dimensions: of the factors.
+        unobserved: weight of each pair, heard or not, beside 1 for a heard one.
+        regularization: as above.
+        frequency_power: as above; 1 regularises by frequency, 0 all alike.
+        iterations: each solves for users, then for tracks.
+        weight_power: of the weights c.
+        seed: of the first factors.
+
+    Source:
+        Hu, Koren & Volinsky (2008); Rendle, Krichene, Zhang & Koren (2021), "Revisiting the performance of iALS on
+        item recommendation benchmarks".
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "dimensions": Range(16, 256, log=True, whole=True),
+        "unobserved": Range(0.003, 1.0, log=True),
+        "regularization": Range(0.001, 0.3, log=True),
+        "frequency_power": Range(0.0, 1.0),
+        "iterations": Range(5, 16, whole=True),
+        "weight_power": Range(0.0, 1.0, also=(0.0,)),
+    }
+
+    dimensions: int = 64
+    unobserved: float = 0.05
+    regularization: float = 0.02
+    frequency_power: float = 0.8
+    iterations: int = 10
+    weight_power: float = 0.0
+    seed: int = 20_260_101
+
+    def fit(self, history: History) -> Self:
+        """Alternates; ends with the users, so that their factors belong to the tracks'."""
+        values = history.values(self.weight_power)
+        users, tracks = values.shape
+        rng = np.random.default_rng(self.seed)
+        # float32 halves the time; the normal equations are well conditioned by the regularisation
+        factors = rng.normal(0.0, 0.1 / np.sqrt(self.dimensions), (tracks, self.dimensions)).astype(np.float32)
+        transposed = values.T.tocsr()
+        for _ in range(self.iterations):
+            own = self._solved(values, factors, tracks)
+            factors = self._solved(transposed, own, users)
+        self.values_ = values
+        self.track_factors_ = factors
+        self.user_factors_ = self._solved(values, factors, tracks)
+        self.gram_ = factors.T.astype(np.float64) @ factors
+        self.possible_ = tracks
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: products of factors."""
+        return self.user_factors_[users] @ self.track_factors_.T
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact for the tracks' factors as they are, since the user's are linear in the history."""
+        history, weight = sparse_row(self.values_, user)
+        if not len(history):
+            return np.zeros(0)
+        own = self.track_factors_[history].astype(np.float64)
+        ridge = self.regularization * (len(history) + self.unobserved * self.possible_) ** self.frequency_power
+        matrix = (own * weight[:, None]).T @ own + self.unobserved * self.gram_ + ridge * np.eye(own.shape[1])
+        total = self.track_factors_[tracks].astype(np.float64).sum(axis=0)
+        return weight * (own @ np.linalg.solve(matrix, total))
+
+    def _solved(self, values: sp.csr_matrix, other: np.ndarray, possible: int) -> np.ndarray:
+        """(n, d) float32: the least squares solution of each row, given the other side's factors.
+
+        Rows are taken by length, a batch at a time, and padded to the batch's longest: the normal equations of a batch
+        are then two products of three-dimensional arrays.
+        """
+        dimensions = other.shape[1]
+        base = np.float32(self.unobserved) * (other.T @ other)
+        padded = np.vstack([other, np.zeros((1, dimensions), np.float32)])
+        length = np.diff(values.indptr)
+        result = np.zeros((values.shape[0], dimensions), np.float32)
+        order = np.argsort(length, kind="stable")
+        order = order[length[order] > 0]
+        start = 0
+        while start < len(order):
+            count = max(1, BATCH_CELLS // max(int(length[order[start]]) * dimensions, dimensions**2))
+            rows = order[start : start + count]
+            longest = int(length[rows].max())
+            place = values.indptr[rows][:, None] + np.arange(longest)
+            inside = np.arange(longest) < length[rows][:, None]
+            place = np.where(inside, place, 0)
+            factors = padded[np.where(inside, values.indices[place], len(other))]
+            weight = np.where(inside, values.data[place], np.float32(0.0))
+            weighted = factors * weight[:, :, None]
+            matrix = np.matmul(weighted.transpose(0, 2, 1), factors) + base
+            ridge = self.regularization * (length[rows] + self.unobserved * possible) ** self.frequency_power
+            matrix[:, np.arange(dimensions), np.arange(dimensions)] += ridge[:, None].astype(np.float32)
+            result[rows] = np.linalg.solve(matrix, weighted.sum(axis=1)[:, :, None])[:, :, 0]
+            start += len(rows)
+        return result

@@ -1,0 +1,352 @@
+"""The EASE family: linear models in closed form, on whichever side is smaller."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from features.compute.rows import sparse_row
+from features.recommend.history import History
+from features.recommend.models.content import album_rows, artist_rows
+from features.recommend.models.contract import Range
+from features.recommend.models.neighbors import RECENCY, shared_influence, strongest
+from features.recommend.models.popular import popularity_behind
+
+BLOCK_CELLS = 8_000_000
+LEAST = 1e-9
+
+
+@dataclass(eq=False)
+class Ease:
+    """Each track as a linear function of the others: ridge regression in closed form, a track never predicting itself.
+
+    With the Gram matrix G of the training rows and the ridge L, P = (G + L)^-1 and a user's score of track j is
+    -sum_i x_i P_ij / P_jj^`exponent`. The ridge of a track is `ridge` · (n / mean n)^`ridge_power` plus
+    `dropout` / (1 - `dropout`) · n, n its sum of squares. Rows are weighed by degree^-`degree_power`. With fewer rows
+    than tracks, P is had from a rows × rows inverse (Woodbury), exactly.
+
+    Args:
+        ridge: in squares of weights.
+        ridge_power: how far the ridge follows popularity.
+        dropout: share of each user's tracks that the model should do without.
+        degree_power: how much less the very busy count.
+        exponent: of 1 / P_jj; 1 is EASE itself, less favours the popular.
+        weight_power: of the weights it is fitted on.
+        half_life: of the history at scoring, in tracks played since.
+        floor: what is never forgotten of it.
+
+    Source:
+        Steck (2019), "Embarrassingly shallow autoencoders for sparse data"; Steck (2020), "Autoencoders that don't
+        overfit towards the identity" for the dropout.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "ridge": Range(3, 1000, log=True),
+        "ridge_power": Range(0.0, 1.0, also=(0.0,)),
+        "dropout": Range(0.0, 0.8, also=(0.0,)),
+        "degree_power": Range(0.0, 0.9, also=(0.0,)),
+        "exponent": Range(0.2, 1.2, also=(1.0,)),
+        "weight_power": Range(0.0, 1.0, also=(0.0,)),
+        **RECENCY,
+    }
+
+    ridge: float = 100.0
+    ridge_power: float = 0.5
+    dropout: float = 0.3
+    degree_power: float = 0.3
+    exponent: float = 0.8
+    weight_power: float = 0.0
+    half_life: float = 100.0
+    floor: float = 0.3
+
+    def fit(self, history: History) -> Self:
+        """Inverts the smaller side."""
+        self.scored_ = history.recent(self.half_life, self.floor)
+        self.solution_ = self._solved(history, _rows(history, self.weight_power, self.degree_power))
+        self.scale_ = self.solution_.diagonal**-self.exponent
+        return self
+
+    def _solved(self, history: History, rows: sp.csr_matrix) -> "_Solution":
+        square = _squares(history.values(self.weight_power))
+        return _solve(rows, _ridge(square, self.ridge, self.ridge_power, self.dropout))
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: the history's part in each track."""
+        rows = self.scored_[users]
+        raw = -self.solution_.times(rows)
+        # what a track says of itself is not knowledge
+        owner = np.repeat(np.arange(len(users)), np.diff(rows.indptr))
+        raw[owner, rows.indices] += rows.data * self.solution_.diagonal[rows.indices]
+        raw *= self.scale_[None, :]
+        return raw.astype(np.float32)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact, since scores are linear in the history."""
+        history, worth = sparse_row(self.scored_, user)
+        weights = np.zeros(len(self.scale_))
+        weights[tracks] = self.scale_[tracks]
+        own = weights[history] * self.solution_.diagonal[history]
+        return worth * (own - self.solution_.columns(history) @ weights)
+
+
+@dataclass(eq=False)
+class Cease(Ease):
+    """EASE with what tracks are stacked under what users hear: artist, album and genres, each a row like a user's.
+
+    So two tracks of one artist predict each other as if many had heard both, and a track that few have heard leans on
+    its artist's.
+
+    Args:
+        content: weight of the rows of side information beside the users'.
+        artist_share: of artists' rows; albums' and genres' are as named.
+        album_share: of albums' rows.
+        genre_share: of genres' rows, less for common ones.
+
+    Source:
+        Jeunen, Van Balen & Goethals (2020), "Closed-form models for collaborative filtering with side-information".
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        **Ease.space,
+        "content": Range(0.1, 5.0, log=True),
+        "album_share": Range(0.0, 1.0, also=(0.0,)),
+        "genre_share": Range(0.05, 1.0, log=True, also=(0.0,)),
+    }
+
+    content: float = 1.0
+    artist_share: float = 1.0
+    album_share: float = 0.3
+    genre_share: float = 0.3
+
+    def fit(self, history: History) -> Self:
+        """Inverts the smaller side, side information included."""
+        self.scored_ = history.recent(self.half_life, self.floor)
+        rows = _rows(history, self.weight_power, self.degree_power)
+        if history.catalog is not None:
+            beside = side_rows(history, self.artist_share, self.album_share, self.genre_share)
+            rows = sp.vstack([rows, beside * np.float32(self.content)], format="csr")
+        self.solution_ = self._solved(history, rows)
+        self.scale_ = self.solution_.diagonal**-self.exponent
+        return self
+
+
+@dataclass(eq=False)
+class LocalEase:
+    """EASE of which each track keeps only its strongest sources, to a power: for listening that repeats itself.
+
+    Args:
+        neighbors: sources kept a track.
+        power: of their weights; above 1 the strongest decide.
+        ridge: as of `Ease`, as are the others.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        **Ease.space,
+        "neighbors": Range(5, 600, log=True, whole=True),
+        "power": Range(0.6, 3.5),
+    }
+
+    neighbors: int = 50
+    power: float = 1.5
+    ridge: float = 100.0
+    ridge_power: float = 0.5
+    dropout: float = 0.3
+    degree_power: float = 0.3
+    exponent: float = 0.8
+    weight_power: float = 0.0
+    half_life: float = 100.0
+    floor: float = 0.3
+
+    def fit(self, history: History) -> Self:
+        """Solves for all pairs of tracks and keeps the strongest."""
+        self.listeners_ = history.listeners
+        self.scored_ = history.recent(self.half_life, self.floor)
+        square = _squares(history.values(self.weight_power))
+        each = _ridge(square, self.ridge, self.ridge_power, self.dropout)
+        solution = _solve(_rows(history, self.weight_power, self.degree_power), each)
+        tracks = len(history.listeners)
+        scale = solution.diagonal**-self.exponent
+        blocks = []
+        step = max(1, BLOCK_CELLS // max(tracks, 1))
+        for start in range(0, tracks, step):
+            targets = np.arange(start, min(tracks, start + step))
+            weights = -solution.columns(targets) * scale[targets, None]
+            weights[np.arange(len(targets)), targets] = 0.0
+            blocks.append(strongest(sp.csr_matrix(np.maximum(weights, 0.0).astype(np.float32)), self.neighbors))
+        kept = sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, 0), dtype=np.float32)
+        kept.data = kept.data ** np.float32(self.power)
+        self.similarity_ = kept.T.tocsr()
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: the history's part in each track; popularity behind."""
+        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact, since scores are linear in the history."""
+        history, worth = sparse_row(self.scored_, user)
+        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
+
+
+@dataclass(eq=False)
+class UserEase:
+    """EASE turned round: each user as a linear function of the others, on rows scaled by both degrees.
+
+    Args:
+        ridge: relative to the mean diagonal of the users' Gram matrix.
+        dropout: as of `Ease`.
+        degree_power: rows are divided by degree to it.
+        popularity_power: columns likewise, when users are compared.
+        exponent: of 1 / P_uu.
+        output_power: columns are divided by popularity to it, when scores are summed.
+        weight_power: of the weights.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "ridge": Range(0.02, 20, log=True),
+        "dropout": Range(0.0, 0.8, also=(0.0,)),
+        "degree_power": Range(0.0, 0.6),
+        "popularity_power": Range(0.0, 0.6),
+        "exponent": Range(0.0, 1.2),
+        "output_power": Range(-0.1, 0.3),
+        "weight_power": Range(0.0, 1.0, also=(0.0,)),
+    }
+
+    ridge: float = 1.0
+    dropout: float = 0.3
+    degree_power: float = 0.3
+    popularity_power: float = 0.3
+    exponent: float = 0.5
+    output_power: float = 0.0
+    weight_power: float = 0.0
+
+    def fit(self, history: History) -> Self:
+        """Inverts the users' side."""
+        values = history.values(self.weight_power)
+        popularity = np.maximum(history.listeners, 1).astype(np.float64)
+        scaled = sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power) @ values
+        scaled = (scaled @ sp.diags(popularity**-self.popularity_power)).tocsr()
+        gram = (scaled @ scaled.T).toarray().astype(np.float64)
+        own = gram.diagonal().copy()
+        mean = own[history.degree > 0].mean() if history.weights.nnz else 1.0
+        gram[np.diag_indices_from(gram)] += self.ridge * mean + LEAST + self.dropout / (1.0 - self.dropout) * own
+        inverse = _inverted(gram)
+        between = -inverse / (inverse.diagonal()[:, None] ** self.exponent)
+        np.fill_diagonal(between, 0.0)  # a user must not predict themselves
+        self.between_ = between.astype(np.float32)
+        self.values_ = values
+        self.outputs_ = (values @ sp.diags(popularity**-self.output_power)).T.tocsr().astype(np.float32)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: what others hear, by how they predict the user."""
+        return np.ascontiguousarray((self.outputs_ @ self.between_[users].T).T)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: each other user's part, shared out over what both have in common."""
+        others = np.arange(len(self.between_))
+        return shared_influence(self.values_, others, self.between_[user].astype(np.float64), user, tracks)
+
+
+def side_rows(history: History, artist_share: float, album_share: float, genre_share: float) -> sp.csr_matrix:
+    """(k, tracks) float32 CSR: a row for each artist, album and genre of at least two tracks, weighed by its kind.
+
+    Albums of one name by different artists are different ones. A genre's row is also divided by the root of its
+    size, since a common genre says little.
+    """
+    catalog = history.catalog
+    assert catalog is not None
+    genres = catalog.genres.astype(np.float64).T.tocsr()
+    uncommon = sp.diags(np.maximum(np.diff(genres.indptr), 1) ** -0.5) @ genres
+    kinds = ((artist_rows(catalog), artist_share), (album_rows(catalog), album_share), (uncommon, genre_share))
+    stacked = sp.vstack([matrix * share for matrix, share in kinds], format="csr")
+    stacked.eliminate_zeros()  # of kinds without a share
+    return stacked[np.diff(stacked.indptr) > 1].astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """P = (R'R + L)^-1, by itself or as L^-1 - L^-1 R' C R L^-1 with C = (1 + R L^-1 R')^-1.
+
+    Attributes:
+        rows: (m, tracks) CSR, R.
+        ridge: (tracks,) float64, L.
+        inverse: (tracks, tracks) float64, P; or (m, m), C.
+        diagonal: (tracks,) float64, of P.
+    """
+
+    rows: sp.csr_matrix
+    ridge: np.ndarray
+    inverse: np.ndarray
+    diagonal: np.ndarray
+    by_rows: bool
+
+    def times(self, left: sp.csr_matrix) -> np.ndarray:
+        """(n, tracks) float64: `left` (n, tracks) CSR times P."""
+        if not self.by_rows:
+            return left @ self.inverse
+        scaled = left.multiply(1.0 / self.ridge[None, :]).tocsr()
+        through = (scaled @ self.rows.T).toarray() @ self.inverse
+        return scaled.toarray() - (self.rows.T @ through.T).T / self.ridge[None, :]
+
+    def columns(self, chosen: np.ndarray) -> np.ndarray:
+        """(n, tracks) float64: the chosen rows of P, which is symmetric."""
+        ones = np.ones(len(chosen))
+        return self.times(sp.csr_matrix((ones, (np.arange(len(chosen)), chosen)), shape=(len(chosen), len(self.ridge))))
+
+
+def _rows(history: History, weight_power: float, degree_power: float) -> sp.csr_matrix:
+    """(users, tracks) float32 CSR: training rows, weighed down by degree, as much in all as without."""
+    values = history.values(weight_power)
+    degree = np.maximum(history.degree, 1) / max(history.degree.mean(), LEAST)
+    weight = degree**-degree_power
+    total = (weight * history.degree).sum()
+    weight *= values.nnz / total if total > 0 else 1.0
+    return (sp.diags(np.sqrt(weight)) @ values).tocsr().astype(np.float32)
+
+
+def _squares(values: sp.csr_matrix) -> np.ndarray:
+    """(tracks,) float64: each column's sum of squares."""
+    return np.asarray(values.multiply(values).sum(axis=0)).ravel().astype(np.float64)
+
+
+def _ridge(square: np.ndarray, ridge: float, ridge_power: float, dropout: float) -> np.ndarray:
+    """(tracks,) float64: the ridge of each track."""
+    mean = square[square > 0].mean() if square.any() else 1.0
+    each: np.ndarray = ridge * (np.maximum(square, 0.5) / mean) ** ridge_power + dropout / (1.0 - dropout) * square
+    return each
+
+
+def _solve(rows: sp.csr_matrix, each: np.ndarray) -> _Solution:
+    rows = rows[np.diff(rows.indptr) > 0].astype(np.float64)
+    if rows.shape[0] >= rows.shape[1]:
+        gram = (rows.T @ rows).toarray()
+        gram[np.diag_indices_from(gram)] += each
+        inverse = _inverted(gram)
+        return _Solution(rows, each, inverse, np.maximum(inverse.diagonal(), LEAST), by_rows=False)
+    scaled = (rows @ sp.diags(1.0 / np.sqrt(each))).tocsr()
+    gram = (scaled @ scaled.T).toarray()
+    gram[np.diag_indices_from(gram)] += 1.0
+    inverse = _inverted(gram)
+    columns = rows.tocsc()
+    diagonal = np.empty(rows.shape[1])
+    step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
+    for start in range(0, rows.shape[1], step):
+        block = columns[:, start : start + step]
+        through = (block.T @ inverse).T  # C is symmetric
+        diagonal[start : start + step] = np.asarray(block.multiply(through).sum(axis=0)).ravel()
+    return _Solution(rows, each, inverse, np.maximum(1.0 / each - diagonal / each**2, LEAST), by_rows=True)
+
+
+def _inverted(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a symmetric positive definite matrix, which is overwritten."""
+    if not len(matrix):
+        return matrix
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+    assert failed == 0, "the ridge keeps the matrix positive definite"
+    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+    lower = np.tril(inverse)
+    return lower + np.tril(lower, -1).T

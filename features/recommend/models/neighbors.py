@@ -1,0 +1,176 @@
+"""Nearest neighbours: tracks by their listeners, listeners by their tracks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from features.compute.rows import sparse_row
+from features.recommend.history import History
+from features.recommend.models.contract import Range
+from features.recommend.models.popular import popularity_behind
+
+RECENCY = {
+    "half_life": Range(3, 1000, log=True, also=(1e9,)),
+    "floor": Range(0.01, 1.0, log=True, also=(0.0,)),
+}
+"""How a history is weighed at scoring, of every model that is linear in it."""
+
+
+@dataclass(eq=False)
+class ItemKNN:
+    """Item k-nearest neighbours on a damped cosine.
+
+    The similarity of tracks i and j is x_i·x_j / (|x_i|^2a |x_j|^2(1-a) + shrink), to a power; each track keeps its
+    `neighbors` nearest. A user's score of a track is the sum over the history, late listens first.
+
+    Args:
+        neighbors: kept a track.
+        shrink: added below, so that few listeners in common are trusted less.
+        power: of the similarity; above 1 the nearest decide.
+        asymmetry: a in [0, 1]; 0.5 is the cosine.
+        weight_power: of the weights it is fitted on.
+        half_life: of the history at scoring, in tracks played since.
+        floor: what is never forgotten of it.
+
+    Source:
+        Deshpande & Karypis (2004), "Item-based top-n recommendation algorithms"; Aiolli (2013) for the asymmetry.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "neighbors": Range(10, 600, log=True, whole=True),
+        "shrink": Range(0.1, 50, log=True, also=(0.0,)),
+        "power": Range(0.6, 2.5),
+        "asymmetry": Range(0.2, 0.8),
+        "weight_power": Range(0.0, 1.0, also=(0.0,)),
+        **RECENCY,
+    }
+
+    neighbors: int = 100
+    shrink: float = 5.0
+    power: float = 1.0
+    asymmetry: float = 0.5
+    weight_power: float = 0.0
+    half_life: float = 100.0
+    floor: float = 0.3
+
+    def fit(self, history: History) -> Self:
+        """Finds each track's nearest."""
+        self.listeners_ = history.listeners
+        self.scored_ = history.recent(self.half_life, self.floor)
+        self.similarity_ = _nearest(
+            history.values(self.weight_power).T.tocsr(), self.neighbors, self.shrink, self.power, self.asymmetry
+        ).T.tocsr()
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: sums of similarities to the history; popularity behind."""
+        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact, since scores are linear in the history."""
+        history, worth = sparse_row(self.scored_, user)
+        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
+
+
+@dataclass(eq=False)
+class UserKNN:
+    """User k-nearest neighbours on a damped cosine: what those with the nearest taste listen to.
+
+    Args:
+        neighbors: kept a user.
+        shrink: added below.
+        power: of the similarity.
+        asymmetry: as of `ItemKNN`.
+        weight_power: of the weights.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "neighbors": Range(20, 800, log=True, whole=True),
+        "shrink": Range(0.1, 50, log=True, also=(0.0,)),
+        "power": Range(0.6, 3.0),
+        "asymmetry": Range(0.2, 0.8),
+        "weight_power": Range(0.0, 1.0, also=(0.0,)),
+    }
+
+    neighbors: int = 150
+    shrink: float = 5.0
+    power: float = 1.5
+    asymmetry: float = 0.5
+    weight_power: float = 0.0
+
+    def fit(self, history: History) -> Self:
+        """Finds each user's nearest."""
+        self.listeners_ = history.listeners
+        self.values_ = history.values(self.weight_power)
+        self.similarity_ = _nearest(self.values_, self.neighbors, self.shrink, self.power, self.asymmetry)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: the neighbours' weights by similarity; popularity behind."""
+        return popularity_behind((self.similarity_[users] @ self.values_).toarray(), self.listeners_)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: each neighbour's part, shared out over what both have in common."""
+        return shared_influence(self.values_, *sparse_row(self.similarity_, user), user, tracks)
+
+
+def shared_influence(
+    values: sp.csr_matrix, others: np.ndarray, similarity: np.ndarray, user: int, tracks: np.ndarray
+) -> np.ndarray:
+    """(h,) float64: what other users add to the scores of `tracks`, by the share each track has in what they share.
+
+    Args:
+        values: (users, tracks) CSR.
+        others: (m,) users.
+        similarity: (m,) float, of each to `user`.
+        user: whose history is asked.
+        tracks: whose scores are summed.
+    """
+    history, own = sparse_row(values, user)
+    if not len(others) or not len(history):
+        return np.zeros(len(history))
+    theirs = values[others]
+    given = similarity * np.asarray(theirs[:, tracks].sum(axis=1)).ravel()
+    common = theirs[:, history].multiply(own[None, :]).tocsr()
+    total = np.asarray(common.sum(axis=1)).ravel()
+    share = np.divide(given, total, out=np.zeros(len(others)), where=total > 0)
+    return np.asarray(common.T @ share).ravel().astype(np.float64)
+
+
+def _nearest(rows: sp.csr_matrix, k: int, shrink: float, power: float, asymmetry: float) -> sp.csr_matrix:
+    """(n, n) float32 CSR: of each row of `rows` its k most similar others, similarity to a power."""
+    square = np.asarray(rows.multiply(rows).sum(axis=1)).ravel().astype(np.float64)
+    transposed = rows.T.tocsr()
+    blocks = []
+    step = max(1, 20_000_000 // max(rows.shape[0], 1))
+    for start in range(0, rows.shape[0], step):
+        block = (rows[start : start + step] @ transposed).tocsr()
+        owner = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        below = square[owner + start] ** asymmetry * square[block.indices] ** (1.0 - asymmetry) + shrink
+        block.data = (block.data / below).astype(np.float32)
+        block.data[block.indices == owner + start] = 0.0  # nobody is their own neighbour
+        blocks.append(strongest(block, k))
+    nearest = sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, 0), dtype=np.float32)
+    nearest.data = nearest.data ** np.float32(power)
+    return nearest
+
+
+def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
+    """The k largest positive entries of each row, ties to the lower column; a new CSR with sorted indices."""
+    positive = matrix.data > 0
+    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[positive]
+    column, value = matrix.indices[positive], matrix.data[positive]
+    order = np.lexsort((column, -value, owner))
+    owner = owner[order]
+    begin = np.searchsorted(owner, owner, side="left")
+    kept = order[np.arange(len(order)) - begin < k]
+    kept.sort()
+    result = sp.csr_matrix(
+        (value[kept], (np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[positive][kept], column[kept])),
+        shape=matrix.shape,
+    )
+    result.sort_indices()
+    return result
