@@ -3,10 +3,12 @@
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from features.errors import InputError
 
@@ -46,6 +48,18 @@ class SimilarityParameters(Part):
 
     k: int = Field(50, ge=1, le=1000, description="neighbours a user at most")
     min_common: int = Field(5, ge=5, le=1000, description="tracks in common at least")
+
+
+class RankingParameters(Part):
+    """How strategies choose the models they blend."""
+
+    closed_form_limit: int = Field(
+        6000, ge=0, le=40_000, description="users or tracks up to which models in closed form are tried"
+    )
+    validation_share: float = Field(0.2, gt=0, lt=1, description="last of each user's tracks that choices are made on")
+    validation_users: int = Field(1000, ge=0, le=1_000_000, description="users asked at most")
+    min_validation_users: int = Field(30, ge=1, description="users to ask at least; fewer take the fixed blend")
+    seed: int = Field(20_260_101, ge=0, lt=2**32, description="which users, and the order of what began at one moment")
 
 
 class RecommendationParameters(Part):
@@ -123,9 +137,38 @@ class NightlyParameters(Part):
     profiles: ProfileParameters = ProfileParameters()
     embeddings: EmbeddingParameters = EmbeddingParameters()
     similarity: SimilarityParameters = SimilarityParameters()
+    ranking: RankingParameters = RankingParameters()
+    models: dict[str, dict[str, float]] = Field(
+        default={}, description="parameters of models that are not as by default, such as ease.ridge"
+    )
     recommendations: RecommendationParameters = RecommendationParameters()
     evaluation: EvaluationParameters = EvaluationParameters()
     gate: GateParameters = GateParameters()
+
+    @field_validator("models")
+    @classmethod
+    def _known(cls, given: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        known = model_parameters()
+        for model, parameters in given.items():
+            for name in parameters:
+                if f"{model}.{name}" not in known:
+                    raise ValueError(f"unknown parameter models.{model}.{name}")
+        return {
+            model: {name: known[f"{model}.{name}"](value) for name, value in parameters.items()}
+            for model, parameters in given.items()
+        }
+
+
+@cache
+def model_parameters() -> dict[str, type[float | int]]:
+    """`model.parameter` of every model, and its type."""
+    from features.recommend.models import MODELS  # scipy and scikit-learn, which a command that reads does not need
+
+    return {
+        f"{name}.{field.name}": int if field.type in (int, "int") else float
+        for name, model in MODELS.items()
+        for field in fields(model)  # type: ignore[arg-type]
+    }
 
 
 def with_settings(pairs: Sequence[str]) -> NightlyParameters:
@@ -137,8 +180,9 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
     known = {
         f"{part}.{name}": (part, name)
         for part, field in NightlyParameters.model_fields.items()
+        if issubclass(field.default.__class__, Part)
         for name in field.default.__class__.model_fields
-    }
+    } | {f"models.{path}": ("models", path) for path in model_parameters()}
     values: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         path, equals, value = pair.partition("=")
@@ -150,7 +194,11 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
             hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
             raise InputError(f"--set {pair}: unknown parameter {path}{hint}")
         part, name = known[path]
-        values.setdefault(part, {})[name] = value.strip()
+        if part == "models":
+            model, _, name = name.partition(".")
+            values.setdefault(part, {}).setdefault(model, {})[name] = value.strip()
+        else:
+            values.setdefault(part, {})[name] = value.strip()
     try:
         return NightlyParameters.model_validate(values)
     except ValidationError as error:

@@ -10,13 +10,18 @@ from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import build_embeddings
 from features.compute.interactions import build_interactions
 from features.compute.overlaps import similar_users
+from features.parameters import NightlyParameters
+from features.recommend.evidence import Evidence, fit_ranker
+from features.recommend.history import build_history
 from features.recommend.lists import RankedList, recommend
-from features.recommend.scores import Evidence
+from features.recommend.strategies import eligible, fixed
 from features.schema.names import AUDIO_NAMES
 
 DAY = 86_400_000
 AS_OF = 20_000 * DAY
 """The moment every world is looked at from, in ms since 1970."""
+
+SMALL = NightlyParameters.model_validate({"models": {"ials": {"dimensions": 8, "iterations": 4}}})
 
 _MOMENT = pa.timestamp("ms", tz="UTC")
 _TEXTS = pa.list_(pa.string())
@@ -138,7 +143,9 @@ def evidence_of(world: Mapping[str, pa.Table], *, dimensions: int = 8, min_commo
         interactions.weights, dataset.catalog, dimensions=dimensions, content_dimensions=32, seed=7
     )
     similar = similar_users(interactions.plays, k=3, min_common=min_common)
-    return Evidence(dataset, interactions, embeddings, similar.neighbors, similar.common)
+    recipes = fixed(eligible(build_history(dataset, interactions), SMALL))
+    ranker = fit_ranker(dataset, interactions, recipes, SMALL)
+    return Evidence.of(ranker, embeddings, similar.neighbors, similar.common)
 
 
 def lists_of(evidence: Evidence, *, k: int = 5, include_heard: bool = False) -> list[RankedList]:

@@ -63,12 +63,15 @@ class Interactions:
         plays: int32 CSR: how often it was played, skipped plays included.
         known: bool CSR: played or given any feedback, so not new to the user.
         disliked: bool CSR: never to be recommended.
+        aversion: float64 CSR in (0, 1]: how far the user is put off by the track: 1 where disliked, the sum below zero
+            where skips outweigh plays. Sorted indices, no zeros, nothing that has weight.
     """
 
     weights: sp.csr_matrix
     plays: sp.csr_matrix
     known: sp.csr_matrix
     disliked: sp.csr_matrix
+    aversion: sp.csr_matrix
 
     def __repr__(self) -> str:
         users, tracks = self.weights.shape
@@ -127,14 +130,24 @@ def build_interactions(
 
     listened.data = np.log2(1.0 + np.maximum(listened.data / FIXED_POINT, 0.0))
     said.data = said.data / FIXED_POINT
-    weights = (listened + said).tocsr()
     disliked = _disliked(feedback, shape)
-    weights = (weights - weights.multiply(disliked)).tocsr()
+    total = (listened + said).tocsr()
+    aversion = _aversion(total, disliked)
+    weights = (total - total.multiply(disliked)).tocsr()
     weights.data[weights.data <= 0.0] = 0.0
     weights.eliminate_zeros()
     weights.sort_indices()
     known = (_pattern(counts) + _pattern(said)).astype(bool).tocsr()
-    return Interactions(weights, counts.astype(np.int32), known, disliked)
+    return Interactions(weights, counts.astype(np.int32), known, disliked, aversion)
+
+
+def _aversion(total: sp.csr_matrix, disliked: sp.csr_matrix) -> sp.csr_matrix:
+    below = total.copy()
+    below.data = np.clip(-below.data, 0.0, 1.0)
+    aversion = below.maximum(disliked.astype(np.float64)).tocsr()
+    aversion.eliminate_zeros()
+    aversion.sort_indices()
+    return aversion
 
 
 def _feedback_worth(feedback: Feedback, as_of_ms: int, half_life_days: float) -> np.ndarray:

@@ -8,7 +8,11 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog, Dataset
 from features.compute.interactions import Interactions, Plays
+from features.compute.rows import sparse_row
 from features.compute.weights import SIGNAL_WEIGHTS, SKIPPED
+
+AVERSION = np.float32(0.5)
+LEAST = np.float32(1e-30)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +25,7 @@ class History:
         last_at: (pairs,) int64 ms: when it was last confirmed, by a play or by liking it.
         plays: those that were not skipped, by user, time and track. Empty where only weights are known.
         catalog: by track number; None where nothing is known of tracks.
+        aversion: (users, tracks) float64 CSR in (0, 1]: what users are put off by; None for nothing.
     """
 
     weights: sp.csr_matrix
@@ -28,6 +33,7 @@ class History:
     last_at: np.ndarray
     plays: Plays
     catalog: Catalog | None
+    aversion: sp.csr_matrix | None = None
 
     def __repr__(self) -> str:
         users, tracks = self.weights.shape
@@ -66,13 +72,19 @@ class History:
         matrix.data = ((self.weights.data / mean) ** power).astype(np.float32)
         return matrix
 
-    def recent(self, half_life: float, floor: float) -> sp.csr_matrix:
-        """(users, tracks) float32 CSR: floor + (1 - floor) · 2^(-age / half_life), age in tracks played since.
+    def recent(self, half_life: float, floor: float, strength: float) -> sp.csr_matrix:
+        """(users, tracks) float32 CSR: (floor + (1 - floor) · 2^(-age / half_life)) · (weight / mean)^strength.
 
-        What scores are made from where models are linear in a user's history: of late listens more is repeated.
+        What scores are made from where models are linear in a user's history: of late listens more is repeated, and
+        what is loved says more. The age is in tracks played since. What a user is put off by counts against its like:
+        half as much as a track of mean weight counts for it, at most.
         """
-        matrix = self.weights.astype(np.float32)
-        matrix.data = (floor + (1.0 - floor) * np.exp2(-self.age / half_life)).astype(np.float32)
+        matrix = self.values(strength)
+        matrix.data *= (floor + (1.0 - floor) * np.exp2(-self.age / half_life)).astype(np.float32)
+        matrix.data = np.maximum(matrix.data, LEAST)  # long ago is not never
+        if self.aversion is not None and self.aversion.nnz:
+            matrix = (matrix - AVERSION * self.aversion.astype(np.float32)).tocsr()
+            matrix.sort_indices()
         return matrix
 
     def decayed_plays(self, half_life: float) -> sp.csr_matrix:
@@ -83,6 +95,12 @@ class History:
         matrix = sp.csr_matrix((worth, (user, self.plays.track)), shape=self.weights.shape)
         matrix.sum_duplicates()
         return matrix.astype(np.float32)
+
+
+def liked_row(scored: sp.csr_matrix, user: int) -> tuple[np.ndarray, np.ndarray]:
+    """(h,) tracks and (h,) float64 worth of the history in a row of `recent`, without what the user is put off by."""
+    tracks, worth = sparse_row(scored, user)
+    return tracks[worth > 0], worth[worth > 0].astype(np.float64)
 
 
 def build_history(dataset: Dataset, interactions: Interactions) -> History:
@@ -103,7 +121,7 @@ def build_history(dataset: Dataset, interactions: Interactions) -> History:
         np.concatenate([kept.track, said.track[liked]]),
         np.concatenate([kept.played_at, said.created_at[liked]]),
     )
-    return History(interactions.weights, first_at, last_at, kept, dataset.catalog)
+    return History(interactions.weights, first_at, last_at, kept, dataset.catalog, interactions.aversion)
 
 
 def history_of(weights: sp.csr_matrix, catalog: Catalog | None = None) -> History:

@@ -6,22 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.compute.profiles import EVIDENCE_PLAYS
-from features.compute.rows import sparse_row
 from features.compute.topk import top_k
+from features.recommend.blend import names_of, standardized
+from features.recommend.evidence import Evidence
 from features.recommend.reasons import Explainer, Taste
-from features.recommend.scores import (
-    Evidence,
-    collaborative_scores,
-    content_scores,
-    forbidden,
-    hybrid_scores,
-    popularity_scores,
-    standardized,
-)
 from features.recommend.stated import has_stated, stated_reasons, stated_scores
 
 BLOCK_CELLS = 4_000_000
 """Cells of one dense users × tracks block; some ten such arrays live at once, 320 MB."""
+STRATEGIES = ("collaborative", "content-based", "hybrid")
 MOST_SEEDS = 5
 STATED_CONFIDENCE, POPULAR_CONFIDENCE = 0.6, 0.5
 """What a full list is trusted without a play: a little more when it is made of the user's own words."""
@@ -74,20 +67,16 @@ def recommend(evidence: Evidence, *, k: int, include_heard: bool) -> Iterator[li
 def _recommend_block(
     evidence: Evidence, explainer: Explainer, users: np.ndarray, *, k: int, include_heard: bool
 ) -> Iterator[RankedList]:
-    mask = forbidden(evidence, users, include_heard=include_heard)
-    collaborative = _without(collaborative_scores(evidence, users), mask)
-    content = _without(content_scores(evidence, users), mask)
-    ranked = {
-        "collaborative": _rank(collaborative, k),
-        "content-based": _rank(content, k),
-        "hybrid": _rank(hybrid_scores(evidence, users, collaborative, content), k),
-    }
+    usable = ~evidence.filters.forbidden(users, include_heard=include_heard)
+    blended = evidence.scores(STRATEGIES, users, usable)
+    ranked = {strategy: _rank(blended[strategy], k) for strategy in STRATEGIES}
     # few are without a play: the others' rows would be work for nothing
     known = np.diff(evidence.interactions.weights.indptr)[users] > 0
     stating = np.flatnonzero(~known & has_stated(evidence, users))
-    stated = _rank(_without(stated_scores(evidence, users[stating]), mask[stating]), k)
+    stated = _rank(np.where(usable[stating], stated_scores(evidence, users[stating]), -np.inf), k)
     stated_row = {int(row): position for position, row in enumerate(stating)}
-    popular = _rank(_without(popularity_scores(evidence, users), mask), k)
+    played = usable & (evidence.listeners > 0)[None, :]
+    popular = _rank(np.where(played, np.log1p(evidence.listeners)[None, :], -np.inf), k)
     for row, user in enumerate(users):
         taste = explainer.taste(int(user))
         plays = int(taste.plays.sum())
@@ -122,11 +111,6 @@ class _Ranked:
         return self.tracks[row][filled], self.scores[row][filled]
 
 
-def _without(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    scores[mask] = -np.inf
-    return scores
-
-
 def _rank(raw: np.ndarray, k: int) -> _Ranked:
     tracks = top_k(raw, k)
     if not tracks.size:
@@ -140,15 +124,12 @@ def _seeds(evidence: Evidence, user: int, strategy: str, taste: Taste, tracks: n
     """The tracks of the history that gave the list's tracks most of their score, best first."""
     if strategy == "popular" or not len(taste.history):
         return []
+    recipe = evidence.recipes[strategy]
+    thin = recipe.evidence_tracks / (recipe.evidence_tracks + len(taste.history))
     amounts = np.zeros(len(taste.history))
-    if strategy != "content-based":
-        factors = evidence.embeddings.collaborative
-        scaled = sparse_row(evidence.scaled_weights, user)[1]
-        amounts += _shares(scaled * (factors[taste.history] @ factors[tracks].sum(axis=0)))
-    if strategy != "collaborative":
-        content = evidence.embeddings.content
-        weights = sparse_row(evidence.interactions.weights, user)[1]
-        amounts += _shares(weights * (content[taste.history] @ content[tracks].sum(axis=0)))
+    for name in names_of(recipe):
+        share = recipe.shares.get(name, 0.0) * (1.0 - thin) + (thin if name == "content" else 0.0)
+        amounts += share * _shares(evidence.models[name].influence(user, tracks))
     best = top_k(amounts[None, :], MOST_SEEDS)[0]
     return [int(taste.history[position]) for position in best if position >= 0 and amounts[position] > 0]
 

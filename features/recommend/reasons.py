@@ -6,7 +6,7 @@ import numpy as np
 
 from features.compute.profiles import scaled_audio
 from features.compute.rows import sparse_row
-from features.recommend.scores import Evidence
+from features.recommend.evidence import Evidence
 from features.schema.names import AUDIO_NAMES
 
 MOST_REASONS = 3

@@ -4,7 +4,7 @@ import numpy as np
 
 from features.compute.dataset import STATED_AUDIO
 from features.compute.rows import sparse_row
-from features.recommend.scores import Evidence
+from features.recommend.evidence import Evidence
 from features.schema.names import AUDIO_NAMES
 
 COLUMNS = [AUDIO_NAMES.index(name) for name in STATED_AUDIO]

@@ -30,10 +30,12 @@ from features.evaluate.gate import (
 )
 from features.evaluate.measures import measures
 from features.evaluate.ranking import ranking_metrics
+from features.evaluate.splits import split_by_time
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
+from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.lists import RankedList, recommend
-from features.recommend.scores import Evidence, forbidden
+from features.recommend.strategies import choose
 from features.release import outputs
 from features.release.manifest import Manifest, code_version, release_folder, release_id
 from features.release.reference import Reference
@@ -113,13 +115,24 @@ def _build(
         aligned = _aligned(dataset, embeddings, reference)
     with stages("similar users"):
         similar = similar_users(interactions.plays, **parameters.similarity.model_dump())
-    evidence = Evidence(dataset, interactions, embeddings, similar.neighbors, similar.common)
+    with stages("choosing models"):
+        split = split_by_time(
+            dataset,
+            as_of_ms=as_of_ms,
+            holdout_days=parameters.evaluation.holdout_days,
+            half_life_days=parameters.interactions.half_life_days,
+            repeats=parameters.recommendations.include_heard,
+        )
+        recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
+    with stages("models"):
+        ranker = fit_ranker(dataset, interactions, recipes, parameters)
+    evidence = Evidence.of(ranker, embeddings, similar.neighbors, similar.common)
     with stages("recommendations"):
         lists, spent_ms = _timed_lists(evidence, parameters, stages.progress)
     with stages("evaluation"):
         listed = np.array([entry.user for entry in lists], np.int64)
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
-        metrics = ranking_metrics(dataset, parameters, as_of_ms=as_of_ms) | measures(
+        metrics = ranking_metrics(split, recipes, parameters) | measures(
             dataset, aligned.vectors, profiles.users, listed, as_of_ms=as_of_ms, known_at_ms=known_at_ms
         )
     with stages("checks"):
@@ -156,6 +169,7 @@ def _build(
         aligned_to=reference.release if reference else None,
         alignment=_defined({"tracks": aligned.tracks, "before": aligned.before, "after": aligned.after}),
         metrics=_defined(metrics),
+        strategies={name: recipe.to_dict() for name, recipe in recipes.items()},
         origin=origin,
         timings=stages.timings,
     )
@@ -261,6 +275,6 @@ def _forbidden_count(evidence: Evidence, lists: list[RankedList], *, include_hea
     for entry in lists:
         if masks is None or masks[0] != entry.user:
             users = np.array([entry.user])
-            masks = (entry.user, forbidden(evidence, users, include_heard=include_heard)[0])
+            masks = (entry.user, evidence.filters.forbidden(users, include_heard=include_heard)[0])
         count += int(masks[1][entry.tracks].sum())
     return count

@@ -174,6 +174,7 @@ FIELDS = {
     "alignedTo": "aligned_to",
     "alignment": "alignment",
     "metrics": "metrics",
+    "strategies": "strategies",
     "inputs": "inputs",
     "gate": "gate",
 }
@@ -310,9 +311,9 @@ def move_pointer(
 
 
 def all_releases(database: Database[Document]) -> list[Document]:
-    """The documents of all releases, newest built first."""
+    """The documents of all releases but for their scorecards, newest built first."""
     with translated_errors():
-        return list(releases(database).find(ANY_RELEASE).sort("builtAt", -1))
+        return list(releases(database).find(ANY_RELEASE, {"scorecard": 0}).sort("builtAt", -1))
 
 
 def find_release(database: Database[Document], release: str) -> Document:

@@ -17,6 +17,7 @@ FORMAT = 1
 CODE_THAT_COUNTS = (
     "compute",
     "recommend",
+    "evaluate",
     "snapshot",
     *(f"release/{name}.py" for name in ("build", "outputs", "documents")),
 )
@@ -30,6 +31,7 @@ class Manifest:
         aligned_to: the release onto whose embeddings these were rotated; part of the id. None: as they came.
         alignment: how well: shared `tracks`, mean cosine of their vectors `before` and `after`.
         metrics: ranking metrics on a time split of the release's own plays.
+        strategies: which models each blends, how much of each, and what that was worth where it was chosen.
         origin: "nightly", or "backfill" for one built for the offline store only.
         gate: False when it was told to be published whatever its checks say.
     """
@@ -48,6 +50,7 @@ class Manifest:
     aligned_to: str | None = None
     alignment: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    strategies: dict[str, Any] = field(default_factory=dict)
     origin: str = "nightly"
     gate: bool = True
     timings: dict[str, float] = field(default_factory=dict)

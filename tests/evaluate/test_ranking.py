@@ -21,7 +21,7 @@ from features.evaluate.ranking import (
     split_by_time,
 )
 from features.parameters import NightlyParameters
-from features.recommend.scores import Evidence
+from features.recommend.evidence import Evidence
 
 SMALL = NightlyParameters.model_validate({"embeddings": {"dimensions": 6, "content_dimensions": 32}})
 TWO_TASTES = NightlyParameters.model_validate({"embeddings": {"dimensions": 2, "content_dimensions": 32}})

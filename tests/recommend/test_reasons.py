@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worlds import AS_OF, evidence_of, lists_of, play, random_world, rows_before, said, tables, track
 
 from features.recommend.reasons import Explainer
-from features.recommend.scores import Evidence
+from features.recommend.evidence import Evidence
 from features.schema.names import AUDIO_NAMES
 
 WORDS = {"mood": "valence"}

@@ -28,3 +28,6 @@ MODELS: Mapping[str, type[Model]] = MappingProxyType(
         "personal": Personal,
     }
 )
+
+CONTENT_MODELS = frozenset({"content", "cease"})
+"""Models that know tracks which nobody has heard, by what they are."""

@@ -10,8 +10,7 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog
 from features.compute.embeddings import standardized_audio
-from features.compute.rows import sparse_row
-from features.recommend.history import History
+from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY
 
@@ -38,6 +37,7 @@ class Content:
         lift: scores are divided by a track's mean score to it, so that what is like everything does not win.
         half_life: of the history at scoring, in tracks played since.
         floor: what is never forgotten of it.
+        strength: power of the weights in it.
         seed: of the random features.
 
     Source:
@@ -64,6 +64,7 @@ class Content:
     lift: float = 0.3
     half_life: float = 100.0
     floor: float = 0.3
+    strength: float = 0.3
     seed: int = 20_260_101
 
     def fit(self, history: History) -> Self:
@@ -74,7 +75,7 @@ class Content:
         """
         if history.catalog is None:
             raise ValueError("the history has no catalogue; a content model needs one")
-        self.scored_ = history.recent(self.half_life, self.floor)
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         shares = {"artist": self.artist, "album": self.album, "genre": self.genre, "title": self.title}
         named = [kind * np.sqrt(shares[name]) for name, kind in named_features(history.catalog).items()]
         self.named_ = sp.hstack(named, format="csr").astype(np.float32)
@@ -98,7 +99,7 @@ class Content:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = sparse_row(self.scored_, user)
+        history, worth = liked_row(self.scored_, user)
         scale = self.scale_[tracks].astype(np.float64)
         total = self.named_[history] @ (self.named_[tracks].T @ scale)
         total += self.felt_[history] @ (self.felt_[tracks].T @ scale)

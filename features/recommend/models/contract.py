@@ -28,7 +28,7 @@ class Model(Protocol):
         """
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: what each track of the user's history adds to the summed scores of `tracks`, in its row's order.
+        """(h,) float64: what each track of the user's history adds to the summed scores of `tracks`.
 
         Exact where scores are linear in the history, a share by what neighbours have in common where they go by
         users; zeros for a model that does not ask the history.

@@ -8,8 +8,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from features.compute.rows import sparse_row
-from features.recommend.history import History
+from features.recommend.history import History, liked_row
 from features.recommend.models.content import album_rows, artist_rows
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, shared_influence, strongest
@@ -37,6 +36,7 @@ class Ease:
         weight_power: of the weights it is fitted on.
         half_life: of the history at scoring, in tracks played since.
         floor: what is never forgotten of it.
+        strength: power of the weights in it.
 
     Source:
         Steck (2019), "Embarrassingly shallow autoencoders for sparse data"; Steck (2020), "Autoencoders that don't
@@ -61,10 +61,11 @@ class Ease:
     weight_power: float = 0.0
     half_life: float = 100.0
     floor: float = 0.3
+    strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Inverts the smaller side."""
-        self.scored_ = history.recent(self.half_life, self.floor)
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         self.solution_ = self._solved(history, _rows(history, self.weight_power, self.degree_power))
         self.scale_ = self.solution_.diagonal**-self.exponent
         return self
@@ -85,7 +86,7 @@ class Ease:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = sparse_row(self.scored_, user)
+        history, worth = liked_row(self.scored_, user)
         weights = np.zeros(len(self.scale_))
         weights[tracks] = self.scale_[tracks]
         own = weights[history] * self.solution_.diagonal[history]
@@ -123,7 +124,7 @@ class Cease(Ease):
 
     def fit(self, history: History) -> Self:
         """Inverts the smaller side, side information included."""
-        self.scored_ = history.recent(self.half_life, self.floor)
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         rows = _rows(history, self.weight_power, self.degree_power)
         if history.catalog is not None:
             beside = side_rows(history, self.artist_share, self.album_share, self.genre_share)
@@ -159,11 +160,12 @@ class LocalEase:
     weight_power: float = 0.0
     half_life: float = 100.0
     floor: float = 0.3
+    strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Solves for all pairs of tracks and keeps the strongest."""
         self.listeners_ = history.listeners
-        self.scored_ = history.recent(self.half_life, self.floor)
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         square = _squares(history.values(self.weight_power))
         each = _ridge(square, self.ridge, self.ridge_power, self.dropout)
         solution = _solve(_rows(history, self.weight_power, self.degree_power), each)
@@ -187,7 +189,7 @@ class LocalEase:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = sparse_row(self.scored_, user)
+        history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.rows import sparse_row
-from features.recommend.history import History
+from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.popular import popularity_behind
 
 RECENCY = {
     "half_life": Range(3, 1000, log=True, also=(1e9,)),
     "floor": Range(0.01, 1.0, log=True, also=(0.0,)),
+    "strength": Range(0.0, 1.5, also=(0.0,)),
 }
 """How a history is weighed at scoring, of every model that is linear in it."""
 
@@ -34,6 +35,7 @@ class ItemKNN:
         weight_power: of the weights it is fitted on.
         half_life: of the history at scoring, in tracks played since.
         floor: what is never forgotten of it.
+        strength: power of the weights in it.
 
     Source:
         Deshpande & Karypis (2004), "Item-based top-n recommendation algorithms"; Aiolli (2013) for the asymmetry.
@@ -55,11 +57,12 @@ class ItemKNN:
     weight_power: float = 0.0
     half_life: float = 100.0
     floor: float = 0.3
+    strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Finds each track's nearest."""
         self.listeners_ = history.listeners
-        self.scored_ = history.recent(self.half_life, self.floor)
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         self.similarity_ = _nearest(
             history.values(self.weight_power).T.tocsr(), self.neighbors, self.shrink, self.power, self.asymmetry
         ).T.tocsr()
@@ -71,7 +74,7 @@ class ItemKNN:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = sparse_row(self.scored_, user)
+        history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
 
 

@@ -7,8 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.rows import sparse_row
-from features.recommend.history import History
+from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY
 from features.recommend.models.popular import popularity_behind
@@ -28,6 +27,7 @@ class SequenceKNN:
         target_power: and of j.
         half_life: of the history at scoring, in tracks played since.
         floor: what is never forgotten of it.
+        strength: power of the weights in it.
     """
 
     space: ClassVar[Mapping[str, Range]] = {
@@ -46,11 +46,12 @@ class SequenceKNN:
     target_power: float = 0.3
     half_life: float = 50.0
     floor: float = 0.1
+    strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Counts followers."""
         self.listeners_ = history.listeners
-        self.scored_ = history.recent(self.half_life, self.floor)
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         order = np.lexsort((history.weights.indices, history.first_at, history.owner))
         owner, track = history.owner[order], history.weights.indices[order]
         at = history.first_at[order]
@@ -73,5 +74,5 @@ class SequenceKNN:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = sparse_row(self.scored_, user)
+        history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)

@@ -1,0 +1,93 @@
+"""All that lists and their reasons are made from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from features.compute.dataset import Dataset
+from features.compute.embeddings import Embeddings
+from features.compute.interactions import Interactions
+from features.parameters import NightlyParameters
+from features.recommend.blend import Recipe, mixed, names_of, standard_scores
+from features.recommend.filters import Filters
+from features.recommend.history import History, build_history
+from features.recommend.models.contract import Model
+from features.recommend.strategies import fit_models
+
+
+@dataclass(frozen=True, eq=False)
+class Ranker:
+    """What ranks: models that learned from a history, and how strategies blend them.
+
+    Attributes:
+        dataset: plays, feedback, catalogue, accounts, stated tastes.
+        interactions: weights, plays, what is known and disliked.
+        history: of those, what the models were fitted on.
+        models: fitted, by name; all that the recipes ask.
+        recipes: by strategy: collaborative, content-based, hybrid.
+    """
+
+    dataset: Dataset
+    interactions: Interactions
+    history: History
+    models: Mapping[str, Model]
+    recipes: Mapping[str, Recipe]
+
+    @cached_property
+    def listeners(self) -> np.ndarray:
+        """(tracks,) int64: users who played it."""
+        return np.bincount(self.interactions.plays.indices, minlength=len(self.dataset.tracks))
+
+    @cached_property
+    def filters(self) -> Filters:
+        """What must not be listed."""
+        return Filters(self.dataset, self.interactions)
+
+    def scores(self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray) -> dict[str, np.ndarray]:
+        """(n, tracks) float64 of each strategy: blended standard scores; -inf for what it knows nothing of.
+
+        Args:
+            strategies: names.
+            users: (n,) whose scores.
+            usable: (n, tracks) bool: what may be listed.
+        """
+        recipes = {strategy: self.recipes[strategy] for strategy in strategies}
+        needed = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
+        standard = {
+            name: standard_scores(name, self.models[name], users, usable, self.history.listeners) for name in needed
+        }
+        degree = self.history.degree[users]
+        return {name: mixed(standard, recipe, degree) for name, recipe in recipes.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence(Ranker):
+    """What ranks, and what reasons are given from besides.
+
+    Attributes:
+        embeddings: of tracks.
+        neighbors: (users, k) int32, similar users, -1 for none.
+        common: (users, k) int32, tracks in common with each.
+    """
+
+    embeddings: Embeddings
+    neighbors: np.ndarray
+    common: np.ndarray
+
+    @classmethod
+    def of(cls, ranker: Ranker, embeddings: Embeddings, neighbors: np.ndarray, common: np.ndarray) -> Self:
+        """A ranker with what explains its lists."""
+        parts = {field.name: getattr(ranker, field.name) for field in fields(ranker)}
+        return cls(**parts, embeddings=embeddings, neighbors=neighbors, common=common)
+
+
+def fit_ranker(
+    dataset: Dataset, interactions: Interactions, recipes: Mapping[str, Recipe], parameters: NightlyParameters
+) -> Ranker:
+    """Fits the models that the recipes ask, those that the dataset has anything for."""
+    history = build_history(dataset, interactions)
+    names = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
+    return Ranker(dataset, interactions, history, fit_models(history, names, parameters), recipes)
