@@ -37,8 +37,21 @@ OUTPUTS = {
 }
 
 
+EMPTY_FEEDBACK: dict[str, Any] = {"tracksPlayed": [], "tracksLiked": [], "tracksSkipped": [], "overallRating": None}
+"""Of a list that nobody has answered yet."""
+_AS_SENT = bson.encode({"feedback": EMPTY_FEEDBACK})[4:-1]
+"""The same as it stands in a document: type, name and content."""
+
+
 def document_digest(document: bytes) -> int:
-    """64 bits that stand for a document's bytes; a release's digest is their sum modulo 2^64."""
+    """64 bits that stand for a document's bytes as a release has it; a release's digest is their sum modulo 2^64.
+
+    What `feedback` says does not count: attribution fills it in documents that are sent already.
+    """
+    if _AS_SENT not in document and b"\x03feedback\x00" in document:
+        found = RawBSONDocument(document)  # what is inside stays the bytes it is
+        if "feedback" in found:
+            document = bson.encode({**found, "feedback": EMPTY_FEEDBACK})
     return int.from_bytes(blake2b(document, digest_size=8).digest())
 
 
@@ -145,12 +158,7 @@ class ReleaseDocuments:
                     "strategy": row["strategy"],
                     "confidence": row["confidence"],
                 },
-                "feedback": {
-                    "tracksPlayed": [],
-                    "tracksLiked": [],
-                    "tracksSkipped": [],
-                    "overallRating": None,
-                },
+                "feedback": EMPTY_FEEDBACK,
                 "createdAt": self.manifest.built_at,
                 "expiresAt": self._expiry(RECOMMENDATION_LIFE),
             }

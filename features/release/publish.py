@@ -240,7 +240,7 @@ def switch(database: Database[Document], manifest: Manifest, token: int) -> Poin
     previous = before.release if before else None
     pointer = before if done else move_pointer(database, manifest.id, before, token, previous=previous)
     assert pointer is not None
-    _set_live(database, manifest.id, token)
+    _set_live(database, pointer, token)
     for entry in all_releases(database):
         replaced = entry["_id"] == pointer.previous or entry["state"] == "live"
         if replaced and entry["_id"] != manifest.id:
@@ -249,8 +249,9 @@ def switch(database: Database[Document], manifest: Manifest, token: int) -> Poin
     return pointer
 
 
-def _set_live(database: Database[Document], release: str, token: int) -> None:
-    update(database, release, token, {"$set": {"state": "live"}, "$unset": {"retiredAt": ""}})
+def _set_live(database: Database[Document], pointer: Pointer, token: int) -> None:
+    change = {"$set": {"state": "live"}, "$unset": {"retiredAt": ""}, "$addToSet": {"liveFrom": pointer.changed_at}}
+    update(database, pointer.release, token, change)
 
 
 def rollback(database: Database[Document], token: int, progress: Progress = silent) -> tuple[str, str]:
@@ -272,8 +273,8 @@ def rollback(database: Database[Document], token: int, progress: Progress = sile
         raise NotFoundError(f"there is no release before {live.release} to go back to")
     # not the withdrawn release: going back twice goes further back
     older = _newest_before(database, find_release(database, target))
-    move_pointer(database, target, live, token, previous=older, withdraw=live.release)
-    _set_live(database, target, token)
+    pointer = move_pointer(database, target, live, token, previous=older, withdraw=live.release)
+    _set_live(database, pointer, token)
     finish_withdrawal(database, token, progress)
     return live.release, target
 

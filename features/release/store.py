@@ -25,7 +25,7 @@ from features.release.retention import pin
 from features.release.retrieval import Features, beside, look_up
 from features.release.tables import candidate_table, pair_table, profile_table
 from features.schema.ids import UserId, encode_id, meant_ids
-from features.schema.names import FEATURE_STORE, FEATURE_TYPES, RECOMMENDATIONS, STRATEGIES, TRACKS
+from features.schema.names import FEATURE_STORE, FEATURE_TYPES, RECOMMENDATIONS, SERVING_ORDER, STRATEGIES, TRACKS
 from features.schema.queries import IN_LIST
 from features.settings import Settings, get_settings
 
@@ -113,7 +113,7 @@ class FeatureStore:
         Raises:
             NotFoundError: the release has no such list for the user.
         """
-        order = [strategy] if strategy else ["hybrid", "collaborative", "content-based", "popular"]
+        order = [strategy] if strategy else SERVING_ORDER
         for candidate in meant_ids(user):  # all lists of one user before any of another
             for name in order:
                 found = self._find(RECOMMENDATIONS, recommendation_id(self.release, encode_id(candidate), name))

@@ -30,7 +30,7 @@ NOUNS = {
     "binData": "binary",
     **{kind: kind for kind in ANY_NUMBER},
 }
-PLURALS = {"ObjectId": "ObjectIds", "object": "objects", "number": "numbers"}
+PLURALS = {"ObjectId": "ObjectIds", "date": "dates", "object": "objects", "number": "numbers"}
 
 
 class Field(NamedTuple):

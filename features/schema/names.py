@@ -42,6 +42,8 @@ AUDIO_NAMES = tuple(feature.name for feature in AUDIO_FEATURES)
 
 SIGNALS = ("love", "like", "save", "replay", "skip", "dislike")
 STRATEGIES = ("collaborative", "content-based", "hybrid", "popular")
+SERVING_ORDER = ("hybrid", "collaborative", "content-based", "popular")
+"""Which of a user's lists is served where none is asked for: the first that there is."""
 FEATURE_TYPES = ("user_profile", "track_embedding", "similarity")
 PLATFORMS = ("web", "mobile", "desktop")
 ROLES = ("user", "assistant", "system")

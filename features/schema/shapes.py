@@ -15,6 +15,7 @@ STRING: Json = {"bsonType": ["string", "null"]}
 STRINGS: Json = {"bsonType": ["array", "null"], "items": {"bsonType": "string"}}
 DATE: Json = {"bsonType": "date"}
 DATE_OR_NULL: Json = {"bsonType": ["date", "null"]}
+DATES: Json = {"bsonType": ["array", "null"], "items": DATE}
 BOOL: Json = {"bsonType": ["bool", "null"]}
 OBJECT: Json = {"bsonType": ["object", "null"]}
 NUMBER: Json = {"bsonType": ["int", "long", "double", "decimal"]}
