@@ -2,15 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from features.errors import InputError
+from features.model_parameters import model_parameters, model_value
 
 STEPS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 MOST_MOMENTS = 4_000
@@ -147,32 +146,19 @@ class NightlyParameters(Part):
 
     @field_validator("models")
     @classmethod
-    def _known(cls, given: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        known = model_parameters()
-        for model, parameters in given.items():
-            for name in parameters:
-                if f"{model}.{name}" not in known:
-                    raise ValueError(f"unknown parameter models.{model}.{name}")
+    def _sane(cls, given: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         return {
-            model: {name: known[f"{model}.{name}"](value) for name, value in parameters.items()}
+            model: {name: model_value(f"{model}.{name}", value) for name, value in parameters.items()}
             for model, parameters in given.items()
         }
 
 
-@cache
-def model_parameters() -> dict[str, type[float | int]]:
-    """`model.parameter` of every model, and its type."""
-    from features.recommend.models import MODELS  # scipy and scikit-learn, which a command that reads does not need
-
-    return {
-        f"{name}.{field.name}": int if field.type in (int, "int") else float
-        for name, model in MODELS.items()
-        for field in fields(model)  # type: ignore[arg-type]
-    }
-
-
-def with_settings(pairs: Sequence[str]) -> NightlyParameters:
+def with_settings(pairs: Sequence[str], models: Mapping[str, Mapping[str, float]] | None = None) -> NightlyParameters:
     """The defaults with `part.name=value` pairs put over them.
+
+    Args:
+        pairs: as written after `--set`.
+        models: of a parameter file, over the defaults and under the pairs.
 
     Raises:
         InputError: a pair without `=`, an unknown name (with the closest known one), or a value out of bounds.
@@ -183,7 +169,7 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
         if issubclass(field.default.__class__, Part)
         for name in field.default.__class__.model_fields
     } | {f"models.{path}": ("models", path) for path in model_parameters()}
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {"models": {name: dict(own) for name, own in (models or {}).items()}}
     for pair in pairs:
         path, equals, value = pair.partition("=")
         path = path.strip()
@@ -195,8 +181,11 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
             raise InputError(f"--set {pair}: unknown parameter {path}{hint}")
         part, name = known[path]
         if part == "models":
-            model, _, name = name.partition(".")
-            values.setdefault(part, {}).setdefault(model, {})[name] = value.strip()
+            model, _, own = name.partition(".")
+            try:
+                values[part].setdefault(model, {})[own] = model_value(name, value.strip())
+            except ValueError as error:
+                raise InputError(f"--set {path}={value.strip()}: {error}") from None
         else:
             values.setdefault(part, {})[name] = value.strip()
     try:
@@ -205,6 +194,18 @@ def with_settings(pairs: Sequence[str]) -> NightlyParameters:
         first = error.errors()[0]
         path = ".".join(str(step) for step in first["loc"])
         raise InputError(f"--set {path}={first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+
+
+def resolve_budget(text: str) -> timedelta:
+    """How long `90s`, `10m` or `2h` is.
+
+    Raises:
+        InputError: it is not written so, or is nothing.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,5})([smh])", text.strip())
+    if found is None:
+        raise InputError(f"--budget {text} is no length of time; write 90s, 10m or 2h")
+    return int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}[found[2]]
 
 
 def resolve_moments(as_of: str | None, known_at: str | None, now: datetime) -> tuple[datetime, datetime | None]:
