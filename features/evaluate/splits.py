@@ -76,7 +76,8 @@ def hold_out_last(
         half_life_days: as for the release's own interactions.
         share: of each user's tracks, in (0, 1).
         seed: for what began at one moment.
-        repeats: True holds out the last plays instead, whatever was played; relevant is all that is among them.
+        repeats: True holds out the last plays instead, whatever was played; relevant is all that is among them. Plays
+            of one moment stay together, so that of data without time nobody can be asked.
     """
     shape = _shape(dataset)
     history = build_history(dataset, _interactions(dataset, as_of_ms=as_of_ms, half_life_days=half_life_days))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from worlds import AS_OF, account, evidence_of, lists_of, play, random_world, rows_before, said, shuffled, tables, track
 
 from features.recommend import lists
-from features.recommend.lists import RankedList
 from features.recommend.evidence import Evidence
+from features.recommend.lists import RankedList
 
 SEEDS = st.integers(0, 10_000)
 
