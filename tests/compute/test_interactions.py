@@ -110,6 +110,33 @@ def test_a_skipped_or_rated_track_is_known_without_weight():
     assert made.plays.toarray()[0, 0] == 1
 
 
+def test_a_dislike_is_all_aversion_however_much_was_played_before():
+    made = made_of(plays_of(*[(0, 0, 0, 1.0)] * 9), feedback_of((0, 0, "dislike", 50, 1), (1, 2, "dislike", 0, 5)))
+    assert made.aversion.toarray().tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0] * 4]
+
+
+def test_skips_that_outweigh_plays_are_aversion_by_what_they_do_so():
+    made = made_of(
+        plays_of((0, 1, 0, 1.0), (0, 2, 0, 1.0), (1, 0, 0, 0.0)),
+        feedback_of(
+            (0, 0, "skip", 100, 3),  # half by age
+            (0, 1, "skip", 0, 4.5),  # half more than the play
+            (0, 2, "skip", 0, 3),  # as much as the play
+            (0, 3, "skip", 0, 5),
+            (0, 3, "skip", 0, 5),  # more than all there is
+        ),
+    )
+    assert made.aversion.toarray()[0].tolist() == pytest.approx([0.5, 0.5, 0.0, 1.0])
+    assert made.aversion.nnz == 3
+    assert made.aversion.getrow(1).nnz == 0  # a play that was skipped may have been no opinion
+    assert made.weights.nnz == 0
+
+
+def test_a_dislike_that_was_taken_back_is_no_aversion():
+    made = made_of(plays_of(), feedback_of((0, 0, "dislike", 2, 5), (0, 0, "like", 1, 3)))
+    assert made.aversion.nnz == 0
+
+
 def test_a_play_too_old_to_weigh_anything_is_still_a_play():
     made = made_of(plays_of((0, 0, 5000, 1.0)), feedback_of(), half_life_days=1.0)
     assert made.weights.nnz == 0
@@ -125,7 +152,7 @@ def test_without_plays_feedback_alone_makes_weights():
 
 def test_without_anything_every_matrix_is_empty_and_of_the_shape_asked_for():
     made = made_of(plays_of(), feedback_of())
-    for matrix in (made.weights, made.plays, made.known, made.disliked):
+    for matrix in (made.weights, made.plays, made.known, made.disliked, made.aversion):
         assert matrix.shape == (USERS, TRACKS)
         assert matrix.nnz == 0
 
@@ -150,7 +177,7 @@ SAID = st.tuples(
 
 
 def bytes_of(made: Interactions) -> list[bytes]:
-    matrices = (made.weights, made.plays, made.known, made.disliked)
+    matrices = (made.weights, made.plays, made.known, made.disliked, made.aversion)
     return [part.tobytes() for m in matrices for part in (m.data, m.indices, m.indptr)]
 
 
@@ -188,6 +215,11 @@ def test_weights_are_positive_and_sorted_and_never_of_a_disliked_pair(play_rows,
     for start, stop in zip(weights.indptr[:-1], weights.indptr[1:], strict=True):
         assert (np.diff(weights.indices[start:stop]) > 0).all()
     assert not (weights.toarray() * made.disliked.toarray()).any()
+    assert not (weights.toarray() * made.aversion.toarray()).any()
+    assert (made.aversion.data > 0).all()
+    assert (made.aversion.data <= 1).all()
+    assert made.aversion.has_sorted_indices
+    assert (made.aversion.toarray()[made.disliked.toarray()] == 1).all()
     assert not ((weights.toarray() > 0) & ~made.known.toarray()).any()
     assert made.plays.sum() == len(plays)
     touched = {(user, track) for user, track, *_ in [*play_rows, *said_rows]}
@@ -205,7 +237,7 @@ def test_the_slow_obvious_sum_is_the_same(play_rows, said_rows):
         return 0.1 + 0.9 * min(max((completion - 0.15) / 0.65, 0.0), 1.0)
 
     signals = {"love": 5, "like": 3, "save": 3, "replay": 1.5, "skip": -1, "dislike": 0}
-    expected = np.zeros((USERS, TRACKS))
+    expected, averse = np.zeros((USERS, TRACKS)), np.zeros((USERS, TRACKS))
     for user in range(USERS):
         for track in range(TRACKS):
             listened = sum(worth(c) * 0.5 ** (days / 100) for u, t, days, c in play_rows if (u, t) == (user, track))
@@ -219,6 +251,7 @@ def test_the_slow_obvious_sum_is_the_same(play_rows, said_rows):
             opinions = [entry for entry in mine if entry[3] in {"love", "like", "save", "dislike"}]
             disliked = bool(opinions) and min(opinions)[3] == "dislike"
             expected[user, track] = 0 if disliked else max(heard + opinion, 0)
-    np.testing.assert_allclose(
-        made_of(plays_of(*play_rows), feedback_of(*said_rows)).weights.toarray(), expected, atol=3e-6
-    )
+            averse[user, track] = 1 if disliked else min(max(-heard - opinion, 0), 1)
+    made = made_of(plays_of(*play_rows), feedback_of(*said_rows))
+    np.testing.assert_allclose(made.weights.toarray(), expected, atol=3e-6)
+    np.testing.assert_allclose(made.aversion.toarray(), averse, atol=3e-6)

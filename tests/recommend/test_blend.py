@@ -1,0 +1,133 @@
+"""Standard scores and blends of them, small enough to be worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from features.recommend.blend import Recipe, mixed, names_of, standard_scores, standardized
+
+NOTHING = -np.inf
+SCORES = arrays(
+    np.float64,
+    array_shapes(min_dims=2, max_dims=2, max_side=7),
+    elements=st.just(NOTHING) | st.floats(-100, 100).map(lambda x: round(x, 3)),
+)
+
+
+class Told:
+    """A model that says what it is told to."""
+
+    def __init__(self, *rows):
+        self.rows = np.array(rows, np.float32)
+
+    def scores(self, users):
+        return self.rows[users].copy()
+
+
+def test_standard_scores_have_mean_nothing_and_spread_one():
+    made = standardized(np.array([[1.0, 3.0, NOTHING], [5.0, NOTHING, NOTHING]]))
+    assert made.tolist() == [[-1.0, 1.0, NOTHING], [0.0, NOTHING, NOTHING]]
+
+
+def test_scores_that_are_all_the_same_are_all_average():
+    for value in (0.1, 1e-12, 12345.678):
+        for count in range(1, 20):  # thrice 0.1 is not 0.3: some of their means are off by a rounding
+            assert not standardized(np.full((2, count), value)).any()
+
+
+@given(SCORES)
+def test_standard_scores_keep_the_order_and_leave_out_what_is_left_out(scores):
+    before, made = scores.copy(), standardized(scores)
+    np.testing.assert_array_equal(scores, before)
+    np.testing.assert_array_equal(np.isneginf(made), np.isneginf(scores))
+    assert not np.isnan(made).any()
+    for row, standard in zip(scores, made, strict=True):
+        order = np.argsort(row, kind="stable")
+        finite = order[np.isfinite(row[order])]
+        assert (np.diff(standard[finite]) >= 0).all()
+        assert standard[finite].sum() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_model_is_asked_for_what_may_be_listed_and_somebody_has_heard():
+    usable = np.array([[True, True, True, False, True]])
+    listeners = np.array([3, 1, 2, 5, 0])
+    model = Told([1.0, 3.0, 2.0, 9.0, 7.0])
+    made = standard_scores("ease", model, np.array([0]), usable, listeners)
+    spread = (2 / 3) ** 0.5
+    assert made[0].tolist() == [pytest.approx(-1 / spread), pytest.approx(1 / spread), 0.0, NOTHING, NOTHING]
+
+
+def test_models_of_content_know_tracks_that_nobody_has_heard():
+    listeners = np.array([2, 0])
+    for name in ("content", "cease"):
+        made = standard_scores(name, Told([1.0, 3.0]), np.array([0]), np.ones((1, 2), bool), listeners)
+        assert made.tolist() == [[-1.0, 1.0]]
+
+
+def test_what_has_no_likeness_to_a_history_is_unknown_to_content_alone():
+    model = Told([0.0, 3.0, 1.0, -0.5])
+    usable, listeners = np.ones((1, 4), bool), np.ones(4, np.int64)
+    assert standard_scores("content", model, np.array([0]), usable, listeners).tolist() == [[NOTHING, 1, -1, NOTHING]]
+    assert np.isfinite(standard_scores("cease", model, np.array([0]), usable, listeners)).all()
+    assert np.isfinite(standard_scores("item_knn", model, np.array([0]), usable, listeners)).all()
+
+
+def test_rows_are_those_of_the_users_asked_for():
+    model = Told([0.0, 1.0], [0.0, 1.0], [1.0, 0.0])
+    made = standard_scores("svd", model, np.array([2, 0]), np.ones((2, 2), bool), np.ones(2))
+    assert made.tolist() == [[1.0, -1.0], [-1.0, 1.0]]
+
+
+def test_a_blend_is_the_sum_of_shares_of_standard_scores():
+    standard = {"ease": np.array([[1.0, -1.0, 0.0]]), "svd": np.array([[0.0, 2.0, -2.0]]), "unasked": np.ones((1, 3))}
+    made = mixed(standard, Recipe({"ease": 0.75, "svd": 0.25}), np.array([3]))
+    assert made[0].tolist() == pytest.approx([0.75, -0.25, -0.5])
+
+
+def test_content_steps_back_as_history_grows():
+    standard = {"ease": np.array([[1.0, 2.0]] * 3), "content": np.array([[2.0, 1.0]] * 3)}
+    made = mixed(standard, Recipe({"ease": 1.0}, evidence_tracks=2.0), np.array([0, 2, 18]))
+    content = np.array([1.0, 0.5, 0.1])
+    assert made == pytest.approx(np.column_stack([1 + content, 2 - content]))
+
+
+def test_content_has_its_share_and_what_evidence_gives_it():
+    standard = {"ease": np.array([[0.0, 4.0]]), "content": np.array([[4.0, 0.0]])}
+    recipe = Recipe({"ease": 0.75, "content": 0.25}, evidence_tracks=1.0)
+    # half by the shares, half from content
+    assert mixed(standard, recipe, np.array([1]))[0].tolist() == pytest.approx([4 * (0.125 + 0.5), 4 * 0.375])
+
+
+def test_what_one_side_says_nothing_of_is_average_there_and_what_none_does_is_left_out():
+    standard = {
+        "ease": np.array([[-1.0, 1.0, NOTHING, NOTHING]]),
+        "content": np.array([[NOTHING, -1.0, 1.0, NOTHING]]),
+    }
+    made = mixed(standard, Recipe({"ease": 0.35, "content": 0.65}), np.array([10]))
+    assert made[0].tolist() == [pytest.approx(-0.35), pytest.approx(0.35 - 0.65), pytest.approx(0.65), NOTHING]
+
+
+def test_standard_scores_are_not_written_to_by_blending():
+    standard = {"ease": np.array([[1.0, NOTHING]]), "content": np.array([[NOTHING, NOTHING]])}
+    before = {name: values.copy() for name, values in standard.items()}
+    mixed(standard, Recipe({"ease": 1.0}, evidence_tracks=5.0), np.array([1]))
+    for name, values in before.items():
+        np.testing.assert_array_equal(standard[name], values)
+
+
+def test_a_recipe_asks_its_models_and_content_where_evidence_does():
+    assert names_of(Recipe({"ease": 0.5, "svd": 0.5})) == ("ease", "svd")
+    assert names_of(Recipe({"ease": 1.0}, evidence_tracks=1.0)) == ("ease", "content")
+    assert names_of(Recipe({"content": 0.5, "ease": 0.5}, evidence_tracks=1.0)) == ("content", "ease")
+
+
+def test_books_hold_what_is_defined():
+    fixed = Recipe({"ease": 1 / 3, "ials": 1 / 3, "item_knn": 1 / 3}, 5.0).to_dict()
+    assert fixed == {"shares": {"ease": 0.3333, "ials": 0.3333, "item_knn": 0.3333}, "evidence": 5.0}
+    chosen = Recipe({"ease": 1.0}, ndcg=0.12345678, users=40).to_dict()
+    assert chosen == {"shares": {"ease": 1.0}, "evidence": 0.0, "ndcg": 0.123457, "users": 40}
+    assert json.loads(json.dumps(chosen)) == chosen
