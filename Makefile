@@ -8,6 +8,8 @@ POINTS ?= 300
 SEED ?= 1
 OUT ?= data/faults
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
+RECTOOLS_READY := .venv-rectools/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -38,6 +40,19 @@ faults: $(READY) ## break nights in POINTS ways, by SEED; the table goes to OUT
 bench: $(READY) ## the benchmarks, side by side with peers; BENCH=--quick for small ones
 	$(BIN)/python -m benchmarks.second_night $(BENCH)
 
+bench-quality: $(BENCH_READY) $(RECTOOLS_READY) ## ranking quality beside peers; DATA=folder of data sets, SEARCH=1 tunes anew, CASES=some
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(CASES) $(if $(DATA),--data $(DATA)) $(if $(SEARCH),--search) $(BENCH)
+
+# two small packages that agree with ours on everything
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $(BENCH_READY)
+
+# RecTools wants an older numpy and pandas than ours, so it has a Python of its own
+$(RECTOOLS_READY): benchmarks/quality/rectools.txt
+	@$(PYTHON) -m venv .venv-rectools && .venv-rectools/bin/python -m pip install --quiet --requirement $< && touch $@ \
+		|| echo "RecTools can't be installed for this Python, 3.11 or 3.12 is needed; it is left out"
+
 check: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +62,7 @@ format: $(READY) ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove .venv and caches; data/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove both .venvs and caches; data/ stays
+	rm -rf $(VENV) .venv-rectools .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-fast faults bench check format clean
+.PHONY: help setup demo test test-fast faults bench bench-quality check format clean

@@ -1,0 +1,57 @@
+"""Who competes, by the name in the tables: peers, and ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.quality import libraries, peers, rectools_peer
+from benchmarks.quality.cases import Case
+from benchmarks.quality.measure import Answering, answering
+from features.parameters import NightlyParameters, RecommendationParameters
+from features.recommend.models import MODELS
+from features.recommend.models.contract import Range
+from features.recommend.strategies import eligible
+
+CONTENT = frozenset({"content profile", "ours: content", "ours: cease"})
+"""Those that say something of a track nobody has heard; they need a catalogue."""
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A model, where its parameters are searched, and whether it is ours."""
+
+    answer: Answering
+    space: Mapping[str, Range]
+    ours: bool
+
+
+PEERS: Mapping[str, Any] = {
+    "popularity": peers.Popularity,
+    "item kNN": peers.ItemKNN,
+    "user kNN": peers.UserKNN,
+    "RP3beta": peers.RP3beta,
+    "EASE": peers.EASE,
+    "content profile": peers.ContentProfile,
+    "implicit ALS": libraries.ImplicitALS,
+    "implicit BPR": libraries.ImplicitBPR,
+    "implicit BM25": libraries.ImplicitBM25,
+}
+
+
+def competitors(case: Case) -> dict[str, Competitor]:
+    """All that can run on a case, by name, peers first."""
+    found = {name: Competitor(answering(model), model.space, ours=False) for name, model in PEERS.items()}
+    if rectools_peer.there():
+        for name, label in (("als", "RecTools ALS"), ("svd", "RecTools PureSVD")):
+            found[label] = Competitor(rectools_peer.answering(name), rectools_peer.SPACES[name], ours=False)
+    heard = RecommendationParameters(include_heard=not case.test.mask_heard)
+    parameters = NightlyParameters(recommendations=heard)
+    for name in eligible(case.test.history, parameters):
+        if name != "popular":  # that is the peer's
+            found[f"ours: {name}"] = Competitor(answering(MODELS[name]), MODELS[name].space, ours=True)
+    if case.test.history.catalog is None:
+        found = {name: entry for name, entry in found.items() if name not in CONTENT}
+    if not (case.test.history.listeners[case.test.candidates] > 0).any():
+        # the others rank such tracks by nothing, whatever their parameters
+        return {name: entry if name in CONTENT else replace(entry, space={}) for name, entry in found.items()}
+    return found
