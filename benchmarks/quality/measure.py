@@ -105,13 +105,14 @@ def figures(answer: Answer, split: Split) -> Figures:
     """All figures of an answer."""
     relevant = split.asked[split.users]
     history = split.history
+    novelty = novelty_at_k(answer.lists, history.listeners, len(history.degree), SCREEN)
     return Figures(
         ndcg_at_k(answer.lists, relevant, LIST),
         ndcg_at_k(answer.lists, relevant, 10),
         recall_at_k(answer.lists, relevant, SCREEN),
         average_precision_at_k(answer.lists, relevant, LIST),
         coverage_at_k(answer.lists, SCREEN, int(split.candidates.sum())),
-        float(np.nanmean(novelty_at_k(answer.lists, history.listeners, len(history.degree), SCREEN))),
+        float(np.nanmean(novelty)) if not np.isnan(novelty).all() else np.nan,
         answer.fit_s,
     )
 
