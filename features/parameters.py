@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from features.errors import InputError
 from features.model_parameters import model_parameters, model_value
@@ -65,7 +65,21 @@ class RecommendationParameters(Part):
     """The ranked lists."""
 
     k: int = Field(100, ge=1, le=1000, description="tracks a list at most")
+    max_per_artist: int = Field(0, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
+    diversity: float = Field(0.0, ge=0, le=1, description="how much unlikeness counts beside the score")
+    damping: float = Field(0.0, ge=0, le=10, description="spreads a track loses for each spread of popularity")
+    rotation: float = Field(
+        0.3, ge=0, le=10, description="spreads the first track of the last list loses while taste stays as it was"
+    )
+    discovery: float = Field(
+        0.3, ge=0, le=1, description="share of a list that is new to the user where heard tracks are let in"
+    )
     include_heard: bool = Field(default=False, description="let already heard tracks in")
+
+    @field_validator("include_heard")
+    @classmethod
+    def _some(cls, given: bool, others: ValidationInfo) -> bool:
+        return given and others.data.get("discovery") != 1.0  # nothing but what is new: no heard track is let in
 
 
 class EvaluationParameters(Part):

@@ -14,6 +14,7 @@ from features.parameters import NightlyParameters
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.history import build_history
 from features.recommend.lists import RankedList, recommend
+from features.recommend.rerank import Shaper
 from features.recommend.strategies import eligible, fixed
 from features.schema.names import AUDIO_NAMES
 
@@ -148,8 +149,10 @@ def evidence_of(world: Mapping[str, pa.Table], *, dimensions: int = 8, min_commo
     return Evidence.of(ranker, embeddings, similar.neighbors, similar.common)
 
 
-def lists_of(evidence: Evidence, *, k: int = 5, include_heard: bool = False) -> list[RankedList]:
-    return [entry for block in recommend(evidence, k=k, include_heard=include_heard) for entry in block]
+def lists_of(evidence: Evidence, *, k: int = 5, **how: Any) -> list[RankedList]:
+    """The lists of everyone; `how` is what `recommendations` may say."""
+    shaper = Shaper.of(evidence, NightlyParameters.model_validate({"recommendations": {"k": k, **how}}))
+    return [entry for block in recommend(evidence, shaper) for entry in block]
 
 
 GENRES = ("rock", "hip hop", "jazz", "ambient")

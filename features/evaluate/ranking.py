@@ -1,16 +1,17 @@
 """Ranking on a time split: how well the lists, made some days earlier, would have held what was played since."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from features.compute.topk import top_k
 from features.evaluate.metrics import ndcg_at_k, recall_at_k
 from features.evaluate.splits import Split
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe
 from features.recommend.evidence import Ranker, fit_ranker
 from features.recommend.lists import BLOCK_CELLS
+from features.recommend.rerank import Shaper
 from features.recommend.strategies import drawn
 
 RECALL_K = 20
@@ -37,22 +38,33 @@ def ranking_metrics(split: Split, recipes: Mapping[str, Recipe], parameters: Nig
     if not len(users):
         return _summary(np.zeros(0), np.zeros(0), how.k)
     ranker = fit_ranker(split.dataset, split.interactions, recipes, parameters)
-    ranked = rank(
-        ranker, "hybrid", users, k=max(how.k, RECALL_K), include_heard=parameters.recommendations.include_heard
-    )
+    ranked = rank(ranker, "hybrid", users, parameters, k=max(how.k, RECALL_K))
     relevant = split.relevant[users]
     return _summary(ndcg_at_k(ranked, relevant, how.k), recall_at_k(ranked, relevant, RECALL_K), how.k)
 
 
-def rank(ranker: Ranker, strategy: str, users: np.ndarray, *, k: int, include_heard: bool) -> np.ndarray:
-    """(users, k or all tracks) int32: the tracks of their lists, best first, -1 for an empty slot."""
+def rank(
+    ranker: Ranker, strategy: str, users: np.ndarray, parameters: NightlyParameters, *, k: int | None = None
+) -> np.ndarray:
+    """(users, k or all tracks) int32: the tracks of their lists as they are served, best first, -1 for an empty slot.
+
+    Args:
+        ranker: fitted.
+        strategy: its name.
+        users: (n,) whose lists.
+        parameters: of the release; `recommendations` shapes the lists. There is no list before them to differ from.
+        k: how long, where that is not `recommendations.k`.
+    """
+    shaper = Shaper.of(ranker, parameters)
+    how = shaper.how if k is None else shaper.how.model_copy(update={"k": k})
+    shaper = replace(shaper, how=how)
     step = max(1, BLOCK_CELLS // max(len(ranker.dataset.tracks), 1))
     blocks = [users[start : start + step] for start in range(0, len(users), step)]
     ranked = []
     for block in blocks:
-        usable = ~ranker.filters.forbidden(block, include_heard=include_heard)
-        ranked.append(top_k(ranker.scores([strategy], block, usable)[strategy], k))
-    return np.concatenate(ranked) if ranked else np.zeros((0, k), np.int32)
+        usable = ~ranker.filters.forbidden(block, include_heard=how.include_heard)
+        ranked.append(shaper.lists(strategy, block, ranker.scores([strategy], block, usable)[strategy]).tracks)
+    return np.concatenate(ranked) if ranked else np.zeros((0, how.k), np.int32)
 
 
 def _summary(ndcg: np.ndarray, recall: np.ndarray, k: int) -> dict[str, float]:

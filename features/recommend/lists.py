@@ -7,9 +7,10 @@ import numpy as np
 
 from features.compute.profiles import EVIDENCE_PLAYS
 from features.compute.topk import top_k
-from features.recommend.blend import names_of, standardized
+from features.recommend.blend import names_of
 from features.recommend.evidence import Evidence
 from features.recommend.reasons import Explainer, Taste
+from features.recommend.rerank import Shaper
 from features.recommend.stated import has_stated, stated_reasons, stated_scores
 
 BLOCK_CELLS = 4_000_000
@@ -28,7 +29,7 @@ class RankedList:
         user: number of the user.
         strategy: "collaborative", "content-based", "hybrid" or "popular".
         tracks: (n,) int32, best first.
-        scores: (n,) float64 in [0, 1], not rising.
+        scores: (n,) float64 in [0, 1], not rising; what they mean is said in `Shaper.lists`.
         reasons: one to three for each track.
         seeds: the user's own tracks that moved the list most, at most five.
         confidence: in [0, 1].
@@ -43,40 +44,42 @@ class RankedList:
     confidence: float
 
 
-def recommend(evidence: Evidence, *, k: int, include_heard: bool) -> Iterator[list[RankedList]]:
+def recommend(evidence: Evidence, shaper: Shaper) -> Iterator[list[RankedList]]:
     """Lists of all users, a block of users at a time, in the order of their numbers.
 
     A user with any weight gets collaborative, content-based and hybrid lists, those that are not empty. One
     without, who has stated genres, artists or a sound, gets a content-based list made of that. Whoever has no list
     so far gets the popular one.
 
-    A score is 1 / (1 + exp(-z / 2)), z the track's standard score among the tracks the user may be shown: 0.5 is
-    average, 0.92 five spreads above. It says how far a track stands out for this user, not a probability.
-
     Confidence is evidence times fill: plays / (plays + 20), times the share of the k places that are filled; for
     a stated list 0.6 and for the popular list 0.5 stand in for the evidence.
+
+    Args:
+        evidence: what ranks.
+        shaper: makes lists of scores; its `how` says how long they are, and whether heard tracks may come in.
     """
     explainer = Explainer(evidence)
     users = len(evidence.dataset.users)
     step = max(1, BLOCK_CELLS // max(len(evidence.dataset.tracks), 1))
     for start in range(0, users, step):
-        block = np.arange(start, min(users, start + step))
-        yield list(_recommend_block(evidence, explainer, block, k=k, include_heard=include_heard))
+        yield list(_recommend_block(evidence, explainer, shaper, np.arange(start, min(users, start + step))))
 
 
 def _recommend_block(
-    evidence: Evidence, explainer: Explainer, users: np.ndarray, *, k: int, include_heard: bool
+    evidence: Evidence, explainer: Explainer, shaper: Shaper, users: np.ndarray
 ) -> Iterator[RankedList]:
-    usable = ~evidence.filters.forbidden(users, include_heard=include_heard)
+    usable = ~evidence.filters.forbidden(users, include_heard=shaper.how.include_heard)
     blended = evidence.scores(STRATEGIES, users, usable)
-    ranked = {strategy: _rank(blended[strategy], k) for strategy in STRATEGIES}
+    ranked = {strategy: shaper.lists(strategy, users, blended.pop(strategy)) for strategy in STRATEGIES}
     # few are without a play: the others' rows would be work for nothing
     known = np.diff(evidence.interactions.weights.indptr)[users] > 0
     stating = np.flatnonzero(~known & has_stated(evidence, users))
-    stated = _rank(np.where(usable[stating], stated_scores(evidence, users[stating]), -np.inf), k)
+    fitting = np.where(usable[stating], stated_scores(evidence, users[stating]), -np.inf)
+    stated = shaper.lists("content-based", users[stating], fitting, damped=False)
     stated_row = {int(row): position for position, row in enumerate(stating)}
     played = usable & (evidence.listeners > 0)[None, :]
-    popular = _rank(np.where(played, np.log1p(evidence.listeners)[None, :], -np.inf), k)
+    heard_by_most = np.where(played, np.log1p(evidence.listeners)[None, :], -np.inf)
+    popular = shaper.lists("popular", users, heard_by_most, damped=False)
     for row, user in enumerate(users):
         taste = explainer.taste(int(user))
         plays = int(taste.plays.sum())
@@ -97,27 +100,8 @@ def _recommend_block(
                 if row in stated_row and strategy == "content-based"
                 else explainer.reasons(strategy, taste, tracks),
                 _seeds(evidence, int(user), strategy, taste, tracks),
-                sure * len(tracks) / k,
+                sure * len(tracks) / shaper.how.k,
             )
-
-
-@dataclass(frozen=True, eq=False)
-class _Ranked:
-    tracks: np.ndarray
-    scores: np.ndarray
-
-    def row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        filled = self.tracks[row] >= 0
-        return self.tracks[row][filled], self.scores[row][filled]
-
-
-def _rank(raw: np.ndarray, k: int) -> _Ranked:
-    tracks = top_k(raw, k)
-    if not tracks.size:
-        return _Ranked(tracks, np.zeros(tracks.shape))
-    z = np.take_along_axis(standardized(raw), np.maximum(tracks, 0), axis=1)
-    with np.errstate(over="ignore"):
-        return _Ranked(tracks, np.round(1.0 / (1.0 + np.exp(-z / 2.0)), 6))
 
 
 def _seeds(evidence: Evidence, user: int, strategy: str, taste: Taste, tracks: np.ndarray) -> list[int]:

@@ -35,10 +35,11 @@ from features.parameters import NightlyParameters
 from features.progress import Progress, silent
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.lists import RankedList, recommend
+from features.recommend.rerank import Shaper
 from features.recommend.strategies import choose
 from features.release import outputs
 from features.release.manifest import Manifest, code_version, release_folder, release_id
-from features.release.reference import Reference
+from features.release.reference import Reference, unmoved_lists
 from features.snapshot.clocks import Inputs
 from features.storage import translated_storage_errors, whole_folder, write_json
 
@@ -64,7 +65,8 @@ def build_release(
         parameters: part of the release's id.
         as_of: aware; plays and feedback from then on are left out.
         progress: called at each stage.
-        reference: an earlier release, onto whose embeddings these are turned; part of the id.
+        reference: an earlier release, onto whose embeddings these are turned, and whose lists are not to be shown again
+            to who has done nothing since; part of the id.
         origin: "nightly" or "backfill", for the manifest.
 
     Raises:
@@ -128,7 +130,8 @@ def _build(
         ranker = fit_ranker(dataset, interactions, recipes, parameters)
     evidence = Evidence.of(ranker, embeddings, similar.neighbors, similar.common)
     with stages("recommendations"):
-        lists, spent_ms = _timed_lists(evidence, parameters, stages.progress)
+        shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
+        lists, spent_ms = _timed_lists(evidence, shaper, stages.progress)
     with stages("evaluation"):
         listed = np.array([entry.user for entry in lists], np.int64)
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
@@ -245,14 +248,12 @@ class _Stages:
         self.progress(f"computing {name}", 1, 1)
 
 
-def _timed_lists(
-    evidence: Evidence, parameters: NightlyParameters, progress: Progress
-) -> tuple[list[RankedList], list[float]]:
+def _timed_lists(evidence: Evidence, shaper: Shaper, progress: Progress) -> tuple[list[RankedList], list[float]]:
     """All lists, and for each the milliseconds it took: its block's time by the number of its lists."""
     lists: list[RankedList] = []
     spent: list[float] = []
     start = time.perf_counter()
-    for block in recommend(evidence, **parameters.recommendations.model_dump()):
+    for block in recommend(evidence, shaper):
         now = time.perf_counter()
         lists += block
         spent += [round((now - start) * 1000 / max(len(block), 1), 3)] * len(block)

@@ -1,33 +1,46 @@
-"""The release that a new one's embeddings are turned onto, so that vectors stay comparable from night to night."""
+"""The release before: a new one's embeddings are turned onto its, and lists are not to be its lists again."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 from pymongo.database import Database
 
-from features.database import Document
+from features.compute.dataset import Dataset
+from features.database import Document, translated_errors
 from features.errors import NotFoundError, StorageError
 from features.release.manifest import read_manifest, release_folder, releases_on_disk
 from features.release.store import FeatureStore
+from features.schema.ids import encode_id
+from features.schema.names import RECOMMENDATIONS
+
+LISTS = pa.schema([("user_id", pa.string()), ("strategy", pa.string()), ("track_ids", pa.list_(pa.string()))])
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """An earlier release's embeddings.
+    """An earlier release's embeddings and lists.
 
     Attributes:
         release: its id; part of the id of what is turned onto it.
         tracks: (m,) ids.
         vectors: (m, dimensions) float32, unit length or zero.
+        lists: `LISTS`: a row a list, best track first; ids of tracks may be encoded as a dictionary.
+        as_of: its moment.
+        known_at: up to when it read.
     """
 
     release: str
     tracks: list[str]
     vectors: np.ndarray
+    lists: pa.Table
+    as_of: datetime
+    known_at: datetime
 
 
 def read_reference(home: Path, release: str) -> Reference:
@@ -35,12 +48,16 @@ def read_reference(home: Path, release: str) -> Reference:
 
     Raises:
         NotFoundError: it is not there.
-        StorageError: its embeddings can't be read.
+        StorageError: its embeddings or lists can't be read.
     """
-    read_manifest(home, release)
+    manifest = read_manifest(home, release)
     path = release_folder(home, release) / "track_embedding.parquet"
     try:
-        return _reference(release, pq.read_table(path, columns=["track_id", "vector"]))
+        embeddings = pq.read_table(path, columns=["track_id", "vector"])
+        path = release_folder(home, release) / "recommendations.parquet"
+        # the same few tracks stand in all lists: as a dictionary they take a tenth
+        lists = pq.read_table(path, columns=LISTS.names, read_dictionary=["track_ids.list.element"])
+        return Reference(release, *_embeddings(embeddings), lists, manifest.as_of, manifest.known_at)
     except (OSError, ValueError, pa.ArrowException) as error:
         what = str(error).splitlines()[0]
         raise StorageError(f"{path} can't be read ({what}); remove the folder and build the release again") from error
@@ -51,8 +68,44 @@ def find_reference(database: Database[Document], home: Path, release: str) -> Re
     try:
         return read_reference(home, release)
     except (NotFoundError, StorageError):
-        table = FeatureStore(database, release).table("track_embedding")
-        return _reference(release, table) if table.num_rows else None
+        store = FeatureStore(database, release)
+        table = store.table("track_embedding")
+        if not table.num_rows:
+            return None
+        info = store.info
+        return Reference(release, *_embeddings(table), _stored_lists(database, release), info["asOf"], info["knownAt"])
+
+
+def unmoved_lists(reference: Reference | None, dataset: Dataset, as_of: datetime) -> dict[str, sp.csr_matrix]:
+    """What stood where in the lists of the release before, for users who have done nothing since.
+
+    Since is from its moment on, or from when it read where that was earlier: as of the end of a day, most of the last
+    day was still to come.
+
+    Args:
+        reference: None for none; one that is not of an earlier moment is no night before, and counts as none.
+        dataset: as of `as_of`.
+        as_of: the moment of the new release.
+
+    Returns:
+        By strategy, (users, tracks) float64 CSR: 1 / log2(1 + place). Users with a play or feedback since have nothing
+        in their rows; tracks that are gone stand nowhere.
+    """
+    if reference is None or reference.as_of >= as_of:
+        return {}
+    since_ms = min(reference.as_of, reference.known_at).timestamp() * 1000
+    plays, said = dataset.plays, dataset.feedback
+    moved = np.zeros(len(dataset.users) + 1, bool)
+    moved[plays.user[plays.played_at >= since_ms]] = True
+    moved[said.user[said.created_at >= since_ms]] = True
+    moved[-1] = True  # who is gone
+    kept = ~moved[dataset.users.numbers(reference.lists["user_id"].to_pylist())]
+    lists = reference.lists.filter(pa.array(kept))
+    shape = (len(dataset.users), len(dataset.tracks))
+    return {
+        strategy: _places(lists.filter(pc.equal(lists["strategy"], strategy)), dataset, shape)
+        for strategy in sorted(pc.unique(lists["strategy"]).to_pylist())
+    }
 
 
 def last_backfill(home: Path, before: datetime) -> str | None:
@@ -62,8 +115,39 @@ def last_backfill(home: Path, before: datetime) -> str | None:
     return max(earlier, key=lambda m: (m.as_of, m.known_at, m.built_at)).id if earlier else None
 
 
-def _reference(release: str, table: pa.Table) -> Reference:
+def _places(lists: pa.Table, dataset: Dataset, shape: tuple[int, int]) -> sp.csr_matrix:
+    count = pc.list_value_length(lists["track_ids"]).to_numpy()
+    ids = pc.list_flatten(lists["track_ids"])
+    encoded = (ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()).unify_dictionaries()
+    encoded = encoded.combine_chunks()
+    encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
+    track = dataset.tracks.numbers(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]
+    user = np.repeat(dataset.users.numbers(lists["user_id"].to_pylist()), count)
+    place = np.arange(len(track)) - np.repeat(np.cumsum(count) - count, count)
+    there = track >= 0
+    worth = 1.0 / np.log2(2.0 + place[there])
+    return sp.csr_matrix((worth, (user[there], track[there])), shape=shape)
+
+
+def _stored_lists(database: Database[Document], release: str) -> pa.Table:
+    """The lists of a release that have not expired."""
+    now = datetime.now(UTC)
+    wanted = {"userId": 1, "strategy": 1, "candidates.trackId": 1, "expiresAt": 1}
+    with translated_errors():
+        rows = [
+            {
+                "user_id": encode_id(found["userId"]),
+                "strategy": found["strategy"],
+                "track_ids": [candidate["trackId"] for candidate in found["candidates"]],
+            }
+            for found in database[RECOMMENDATIONS].find({"release": release}, wanted)
+            if found["expiresAt"].replace(tzinfo=UTC) > now
+        ]
+    return pa.Table.from_pylist(rows, schema=LISTS)
+
+
+def _embeddings(table: pa.Table) -> tuple[list[str], np.ndarray]:
     vectors = table["vector"].combine_chunks()
     width = vectors.type.list_size
     matrix = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
-    return Reference(release, table["track_id"].to_pylist(), matrix)
+    return table["track_id"].to_pylist(), matrix

@@ -36,7 +36,7 @@ def measured(data: Dataset, parameters: NightlyParameters = SMALL) -> dict[str, 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_measured_are_the_hybrid_lists_themselves(seed):
     evidence = evidence_of(random_world(seed))
-    ranked = rank(evidence, "hybrid", np.arange(len(evidence.dataset.users)), k=5, include_heard=False)
+    ranked = rank(evidence, "hybrid", np.arange(len(evidence.dataset.users)), SMALL, k=5)
     compared = 0
     for entry in lists_of(evidence, k=5):
         if entry.strategy == "hybrid":

@@ -238,6 +238,7 @@ def test_track_rows_carry_what_readers_say_of_a_track(original):
 def test_the_manifest_is_json_that_others_can_read(home, manifest):
     value = json.loads((release_folder(home, manifest.id) / "manifest.json").read_text())
     assert value["id"] == manifest.id
-    assert value["parameters"]["recommendations"] == {"k": 5, "include_heard": False}
+    assert value["parameters"]["recommendations"] == SMALL.recommendations.model_dump()
+    assert value["parameters"]["recommendations"]["k"] == 5
     assert value["dimensions"] == manifest.dimensions
     assert value["as_of"] == "2026-03-01T03:00:00+00:00"
