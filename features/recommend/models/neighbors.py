@@ -12,8 +12,11 @@ from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.popular import popularity_behind
 
+BLOCK_CELLS = 20_000_000
+"""Pairs that are compared at a time."""
+LEAST = 1e-12
 RECENCY = {
-    "half_life": Range(3, 1000, log=True, also=(1e9,)),
+    "half_life": Range(3, 300, log=True, also=(1e9,)),
     "floor": Range(0.01, 1.0, log=True, also=(0.0,)),
     "strength": Range(0.0, 1.5, also=(0.0,)),
 }
@@ -50,22 +53,22 @@ class ItemKNN:
         **RECENCY,
     }
 
-    neighbors: int = 100
-    shrink: float = 5.0
-    power: float = 1.0
+    neighbors: int = 60
+    shrink: float = 0.6
+    power: float = 2.0
     asymmetry: float = 0.5
     weight_power: float = 0.0
-    half_life: float = 100.0
-    floor: float = 0.3
+    half_life: float = 10.0
+    floor: float = 0.05
     strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Finds each track's nearest."""
         self.listeners_ = history.listeners
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
-        self.similarity_ = _nearest(
-            history.values(self.weight_power).T.tocsr(), self.neighbors, self.shrink, self.power, self.asymmetry
-        ).T.tocsr()
+        columns = history.values(self.weight_power).T.tocsr()
+        nearest = _nearest(columns, columns, self.neighbors, self.shrink, self.power, self.asymmetry)
+        self.similarity_ = nearest.T.tocsr()
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -82,33 +85,48 @@ class ItemKNN:
 class UserKNN:
     """User k-nearest neighbours on a damped cosine: what those with the nearest taste listen to.
 
+    A user's recent history is compared with all that others hear.
+
     Args:
         neighbors: kept a user.
         shrink: added below.
         power: of the similarity.
         asymmetry: as of `ItemKNN`.
+        popularity_power: columns are divided by popularity to it, when users are compared.
         weight_power: of the weights.
+        half_life: of the history at scoring, in tracks played since.
+        floor: what is never forgotten of it.
+        strength: power of the weights in it.
     """
 
     space: ClassVar[Mapping[str, Range]] = {
         "neighbors": Range(20, 800, log=True, whole=True),
         "shrink": Range(0.1, 50, log=True, also=(0.0,)),
         "power": Range(0.6, 3.0),
-        "asymmetry": Range(0.2, 0.8),
+        "asymmetry": Range(0.1, 0.9),
+        "popularity_power": Range(0.0, 0.6, also=(0.0,)),
         "weight_power": Range(0.0, 1.0, also=(0.0,)),
+        **RECENCY,
     }
 
-    neighbors: int = 150
-    shrink: float = 5.0
-    power: float = 1.5
-    asymmetry: float = 0.5
+    neighbors: int = 100
+    shrink: float = 8.0
+    power: float = 2.2
+    asymmetry: float = 0.25
+    popularity_power: float = 0.1
     weight_power: float = 0.0
+    half_life: float = 8.0
+    floor: float = 0.05
+    strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Finds each user's nearest."""
         self.listeners_ = history.listeners
         self.values_ = history.values(self.weight_power)
-        self.similarity_ = _nearest(self.values_, self.neighbors, self.shrink, self.power, self.asymmetry)
+        columns = sp.diags(np.maximum(history.listeners, 1.0) ** -self.popularity_power)
+        recent = history.recent(self.half_life, self.floor, self.strength)
+        others = (self.values_ @ columns).tocsr().astype(np.float32)
+        self.similarity_ = _nearest(recent, others, self.neighbors, self.shrink, self.power, self.asymmetry)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -143,17 +161,20 @@ def shared_influence(
     return np.asarray(common.T @ share).ravel().astype(np.float64)
 
 
-def _nearest(rows: sp.csr_matrix, k: int, shrink: float, power: float, asymmetry: float) -> sp.csr_matrix:
-    """(n, n) float32 CSR: of each row of `rows` its k most similar others, similarity to a power."""
+def _nearest(
+    rows: sp.csr_matrix, others: sp.csr_matrix, k: int, shrink: float, power: float, asymmetry: float
+) -> sp.csr_matrix:
+    """(n, n) float32 CSR: for each of `rows` the k most similar of `others` but its own, similarity to a power."""
     square = np.asarray(rows.multiply(rows).sum(axis=1)).ravel().astype(np.float64)
-    transposed = rows.T.tocsr()
+    their_square = np.asarray(others.multiply(others).sum(axis=1)).ravel().astype(np.float64)
+    transposed = others.T.tocsr()
     blocks = []
     step = max(1, 20_000_000 // max(rows.shape[0], 1))
     for start in range(0, rows.shape[0], step):
         block = (rows[start : start + step] @ transposed).tocsr()
         owner = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        below = square[owner + start] ** asymmetry * square[block.indices] ** (1.0 - asymmetry) + shrink
-        block.data = (block.data / below).astype(np.float32)
+        below = square[owner + start] ** asymmetry * their_square[block.indices] ** (1.0 - asymmetry) + shrink
+        block.data = (block.data / np.maximum(below, LEAST)).astype(np.float32)
         block.data[block.indices == owner + start] = 0.0  # nobody is their own neighbour
         blocks.append(strongest(block, k))
     nearest = sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, 0), dtype=np.float32)
