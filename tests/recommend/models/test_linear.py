@@ -1,0 +1,147 @@
+"""The EASE family against plain inverses of dense matrices."""
+
+import numpy as np
+import pytest
+
+from features.recommend.history import History
+from features.recommend.models.linear import Cease, Ease, LocalEase, UserEase, side_rows
+from tests.recommend.models.histories import random_history
+
+SETTINGS = [
+    {"ridge": 20.0, "ridge_power": 0.0, "dropout": 0.0, "degree_power": 0.0, "exponent": 1.0},
+    {"ridge": 5.0, "ridge_power": 0.7, "dropout": 0.4, "degree_power": 0.5, "exponent": 0.6, "weight_power": 0.5},
+]
+FEW_USERS = {"users": 24, "tracks": 50}
+FEW_TRACKS = {"users": 60, "tracks": 20}
+SIDES = pytest.mark.parametrize("size", [FEW_USERS, FEW_TRACKS, {"users": 30, "tracks": 30}], ids=str)
+HOW = pytest.mark.parametrize("how", SETTINGS, ids=("plain", "weighed"))
+
+
+def plain_rows(history: History, model: Ease | LocalEase) -> np.ndarray:
+    """(users, tracks) what is fitted on: rows weighed by a power of degree, with as many squares in all."""
+    values = history.values(model.weight_power).toarray().astype(np.float64)
+    degree = (values > 0).sum(axis=1)
+    weight = (np.maximum(degree, 1) / degree.mean()) ** -model.degree_power
+    weight *= degree.sum() / (weight * degree).sum()
+    return np.sqrt(weight)[:, None] * values
+
+
+def plain_inverse(history: History, model: Ease | LocalEase, rows: np.ndarray) -> np.ndarray:
+    square = (history.values(model.weight_power).toarray().astype(np.float64) ** 2).sum(axis=0)
+    each = model.ridge * (np.maximum(square, 0.5) / square[square > 0].mean()) ** model.ridge_power
+    each += model.dropout / (1 - model.dropout) * square
+    return np.linalg.inv(rows.T @ rows + np.diag(each))
+
+
+def plain_weights(inverse: np.ndarray, exponent: float) -> np.ndarray:
+    """(tracks, tracks): how much the track of a row says for the track of a column."""
+    weights = -inverse / np.diag(inverse)[None, :] ** exponent
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def recent(history: History, model) -> np.ndarray:
+    return history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+
+
+@SIDES
+@HOW
+def test_ease_is_a_plain_inverse_with_its_diagonal_left_out(size, how):
+    history = random_history(1, silent=2, refused=20, **size)
+    model = Ease(**how).fit(history)
+    expected = recent(history, model) @ plain_weights(
+        plain_inverse(history, model, plain_rows(history, model)), model.exponent
+    )
+    np.testing.assert_allclose(model.scores(np.arange(size["users"])), expected, atol=1e-6)
+    assert np.abs(expected).max() > 0.1
+
+
+def test_the_smaller_side_is_inverted():
+    assert Ease().fit(random_history(1, **FEW_USERS)).solution_.inverse.shape == (24, 24)
+    assert Ease().fit(random_history(1, silent=3, **FEW_USERS)).solution_.inverse.shape == (21, 21)
+    assert Ease().fit(random_history(1, **FEW_TRACKS)).solution_.inverse.shape == (20, 20)
+
+
+@SIDES
+@pytest.mark.parametrize("model", [Ease, LocalEase])
+def test_small_blocks_make_the_same_scores(size, model, monkeypatch):
+    history = random_history(1, silent=2, **size)
+    whole = model().fit(history).scores(np.arange(size["users"]))
+    monkeypatch.setattr("features.recommend.models.linear.BLOCK_CELLS", 3 * size["tracks"])
+    np.testing.assert_allclose(model().fit(history).scores(np.arange(size["users"])), whole, atol=1e-6)
+
+
+def test_ease_predicts_each_track_from_the_others_as_well_as_any_weights_could():
+    history = random_history(2, **FEW_TRACKS)
+    model = Ease(**SETTINGS[0], half_life=1e9, floor=1.0, strength=0.0).fit(history)
+    values = history.values(0.0).toarray().astype(np.float64)
+    predicted = model.scores(np.arange(60))
+    for target in range(20):
+        others = np.delete(values, target, axis=1)
+        best = np.linalg.solve(others.T @ others + 20.0 * np.eye(19), others.T @ values[:, target])
+        np.testing.assert_allclose(predicted[:, target], others @ best, atol=1e-6)
+
+
+@SIDES
+@HOW
+def test_cease_is_ease_with_what_tracks_are_stacked_under_the_listeners(size, how):
+    history = random_history(3, silent=2, refused=20, **size)
+    model = Cease(**how, content=0.7, artist_share=1.0, album_share=0.5, genre_share=0.4).fit(history)
+    catalog = history.catalog
+    albums = list(zip(catalog.albums, catalog.artist, strict=True))
+    beside = [
+        *[1.0 * (catalog.artist == artist) for artist in range(len(catalog.artist_names))],
+        *[0.5 * np.array([other == album for other in albums]) for album in sorted(set(albums))],
+        *[0.4 * genre / np.sqrt(genre.sum()) for genre in catalog.genres.toarray().T],
+    ]
+    stacked = np.array([row for row in beside if (row > 0).sum() > 1])
+    assert side_rows(history, 1.0, 0.5, 0.4).shape[0] == len(stacked) > 15
+    rows = np.vstack([plain_rows(history, model), 0.7 * stacked])
+    expected = recent(history, model) @ plain_weights(plain_inverse(history, model, rows), model.exponent)
+    np.testing.assert_allclose(model.scores(np.arange(size["users"])), expected, atol=1e-6)
+    without = Ease(**how).fit(history).scores(np.arange(size["users"]))
+    assert np.abs(without - expected).max() > 1e-3
+
+
+def test_kinds_without_a_share_have_no_rows():
+    history = random_history(3)
+    artists = side_rows(history, 1.0, 0.0, 0.0)
+    assert artists.shape == (7, 40)
+    assert (artists.sum(axis=0) == 1).all()
+
+
+@SIDES
+@HOW
+def test_local_ease_keeps_each_tracks_strongest_sources(size, how):
+    history = random_history(4, silent=2, refused=20, **size)
+    model = LocalEase(**how, neighbors=3, power=1.7).fit(history)
+    model.listeners_ = np.zeros_like(model.listeners_)  # nothing behind
+    weights = plain_weights(plain_inverse(history, model, plain_rows(history, model)), model.exponent)
+    for target in range(size["tracks"]):
+        column = np.maximum(weights[:, target], 0.0)
+        weights[:, target] = np.where(column >= np.sort(column)[-3], column, 0.0) ** 1.7
+    assert ((weights > 0).sum(axis=0) <= 3).all()
+    assert ((weights > 0).sum(axis=0) == 3).sum() > size["tracks"] // 2
+    expected = recent(history, model) @ weights
+    known = np.abs(expected).max(axis=1) > 0  # others get what is popular
+    np.testing.assert_allclose(model.scores(np.arange(size["users"]))[known], expected[known], atol=1e-6)
+
+
+@SIDES
+@pytest.mark.parametrize("output_power", [0.0, 0.3])
+def test_user_ease_is_a_plain_inverse_of_the_listeners_side(size, output_power):
+    history = random_history(5, silent=2, **size)
+    model = UserEase(
+        ridge=0.5, dropout=0.2, exponent=0.7, output_power=output_power, weight_power=0.5, popularity_power=0.2
+    ).fit(history)
+    values = history.values(0.5).toarray().astype(np.float64)
+    degree, popularity = (np.maximum((values > 0).sum(axis=axis), 1) for axis in (1, 0))
+    scaled = values / degree[:, None] ** 0.3 / popularity[None, :] ** 0.2
+    gram = scaled @ scaled.T
+    own = np.diag(gram).copy()
+    inverse = np.linalg.inv(gram + np.diag(0.5 * own[own > 0].mean() + 0.25 * own))
+    between = -inverse / np.diag(inverse)[:, None] ** 0.7
+    np.fill_diagonal(between, 0.0)
+    expected = between @ (values / popularity[None, :] ** output_power)
+    np.testing.assert_allclose(model.scores(np.arange(size["users"])), expected, atol=2e-6)
+    assert np.abs(expected).max() > 0.05

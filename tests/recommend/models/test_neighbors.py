@@ -1,0 +1,99 @@
+"""Neighbours against plain cosines."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from sklearn.metrics.pairwise import cosine_similarity
+
+from features.recommend.models.neighbors import ItemKNN, UserKNN, strongest
+from tests.recommend.models.histories import random_history
+
+PLAIN = {"shrink": 0.0, "power": 1.0, "asymmetry": 0.5, "weight_power": 1.0}
+
+
+def without_self(similarity: np.ndarray) -> np.ndarray:
+    similarity = similarity.copy()
+    np.fill_diagonal(similarity, 0.0)
+    return similarity
+
+
+def nothing_behind(model):
+    model.listeners_ = np.zeros_like(model.listeners_)
+    return model
+
+
+def test_item_neighbors_are_by_the_cosine_of_their_listeners():
+    history = random_history(1, refused=20)
+    model = nothing_behind(ItemKNN(**PLAIN, neighbors=1000, half_life=1e9).fit(history))
+    cosine = without_self(cosine_similarity(history.values(1.0).toarray().T.astype(np.float64)))
+    np.testing.assert_allclose(model.similarity_.toarray(), cosine, atol=1e-6)
+    expected = history.recent(1e9, model.floor, model.strength).toarray() @ cosine
+    np.testing.assert_allclose(model.scores(np.arange(30)), expected, atol=1e-5)
+
+
+def test_user_neighbors_are_by_the_cosine_of_their_tracks():
+    history = random_history(2)
+    model = nothing_behind(UserKNN(**PLAIN, neighbors=1000).fit(history))
+    values = history.values(1.0).toarray().astype(np.float64)
+    cosine = without_self(cosine_similarity(values))
+    np.testing.assert_allclose(model.similarity_.toarray(), cosine, atol=1e-6)
+    np.testing.assert_allclose(model.scores(np.arange(30)), cosine @ values, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [ItemKNN, UserKNN])
+def test_shrinkage_asymmetry_and_power_are_as_written(model):
+    history = random_history(3, silent=1)
+    made = model(neighbors=1000, shrink=3.0, power=1.6, asymmetry=0.8, weight_power=0.5).fit(history)
+    rows = history.values(0.5).toarray().astype(np.float64)
+    rows = rows.T if model is ItemKNN else rows
+    square = (rows**2).sum(axis=1)
+    below = square[:, None] ** 0.8 * square[None, :] ** 0.2 + 3.0
+    expected = without_self((rows @ rows.T / below) ** 1.6)
+    # what is scored stands in the row: an item's own neighbours speak for it
+    found = made.similarity_.toarray()
+    np.testing.assert_allclose(found.T if model is ItemKNN else found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [ItemKNN, UserKNN])
+def test_each_keeps_its_nearest(model):
+    history = random_history(4)
+    few, all_of_them = (model(neighbors=count).fit(history).similarity_.toarray() for count in (4, 1000))
+    if model is ItemKNN:
+        few, all_of_them = few.T, all_of_them.T
+    assert ((few > 0).sum(axis=1) == np.minimum((all_of_them > 0).sum(axis=1), 4)).all()
+    for kept, row in zip(few, all_of_them, strict=True):
+        np.testing.assert_array_equal(np.sort(kept)[-4:], np.sort(row)[-4:])
+        np.testing.assert_array_equal(kept[kept > 0], row[kept > 0])
+
+
+@pytest.mark.parametrize("model", [ItemKNN, UserKNN])
+def test_small_blocks_find_the_same_neighbors(model, monkeypatch):
+    history = random_history(5)
+    whole = model().fit(history).similarity_
+    rows = 40 if model is ItemKNN else 30
+    monkeypatch.setattr("features.recommend.models.neighbors.BLOCK_CELLS", 3 * rows)
+    parts = model().fit(history).similarity_
+    assert (whole != parts).nnz == 0
+
+
+MATRICES = arrays(
+    np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
+)
+
+
+@given(MATRICES, st.integers(1, 7))
+def test_the_strongest_of_a_row_are_kept_and_ties_go_to_the_lower_column(dense, k):
+    matrix = sp.csr_matrix(dense)
+    before = matrix.copy()
+    kept = strongest(matrix, k)
+    assert (matrix != before).nnz == 0
+    expected = np.zeros_like(dense)
+    for row, values in enumerate(dense):
+        best = sorted((column for column in range(len(values)) if values[column] > 0), key=lambda c: (-values[c], c))
+        expected[row, best[:k]] = values[best[:k]]
+    np.testing.assert_array_equal(kept.toarray(), expected)
+    assert kept.has_sorted_indices
+    assert (kept.data > 0).all()
