@@ -10,7 +10,19 @@ from typer.exceptions import TyperException
 
 import features
 from features.errors import EchotuneError
-from flows.commands import backfill, database, demo, doctor, erase, importing, nightly, reading, releases, schema
+from flows.commands import (
+    attribution,
+    backfill,
+    database,
+    demo,
+    doctor,
+    erase,
+    importing,
+    nightly,
+    reading,
+    releases,
+    schema,
+)
 
 app = typer.Typer(
     name="echotune",
@@ -24,6 +36,8 @@ app.add_typer(importing.app, name="import")
 app.command()(importing.sample)
 app.command(name="nightly")(nightly.run)
 app.command(name="backfill")(backfill.run)
+app.command(name="attribution")(attribution.run)
+app.command(name="evaluate")(evaluate.run)
 app.add_typer(releases.app, name="releases")
 app.command()(reading.profile)
 app.command(name="similar-users")(reading.similar_users)

@@ -1,4 +1,4 @@
-"""The nightly flow: schema, snapshot, build, gate, upload, verify, switch. Thin: it passes paths and ids."""
+"""The nightly flow: schema, snapshot, build, gate, publish, prune, attribute. Thin: it passes paths and ids."""
 
 # No postponed annotations in this module: Prefect reads them when it makes the parameter schema.
 
@@ -14,6 +14,7 @@ from prefect.context import get_run_context
 from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
+from features.attribution.attribute import Attributed, attribute_feedback
 from features.database import open_database
 from features.errors import GateError, NotFoundError, UnreachableError
 from features.parameters import GateParameters, NightlyParameters, resolve_moments
@@ -54,6 +55,7 @@ class Result(BaseModel):
     """False when the release was live already and nothing was written."""
     counts: dict[str, int]
     taken: Taken
+    attributed: Attributed
 
 
 class _Reporter:
@@ -181,6 +183,26 @@ def prune_releases(token: int) -> int:
     return len(removed)
 
 
+@stage("attribute")
+def attribute(token: int) -> Attributed:
+    """What listeners made of the lists they got, into these and the releases' scorecards."""
+    settings = get_settings()
+    with open_database(settings) as database:
+        done = attribute_feedback(
+            database,
+            settings.echotune_home,
+            token,
+            datetime.now(UTC),
+            settings.echotune_hash_key,
+            reporter.progress,
+        )
+    log = get_run_logger()
+    log.info("attribution: %s", done.in_words())
+    for reason, count in done.set_aside.items():
+        log.warning("attribution: %d set aside: %s", count, reason)
+    return done
+
+
 @stage("mirror")
 def mirror(release: str, token: int) -> int:
     """The live lists into the cache of the older clients; returns how many."""
@@ -240,6 +262,7 @@ def nightly(
                     log.info("gate: %s", check(release, token, parameters.gate, gate))
                 except GateError:
                     prune_releases(token)  # a row of bad nights leaves folders too
+                    attribute(token)  # and listeners go on with the lists they have
                     raise
             manifest = read_manifest_or_none(settings.echotune_home, release)
             published = False
@@ -250,9 +273,10 @@ def nightly(
                 if mirror_lists:
                     mirror(release, token)
             prune_releases(token)
+            attributed = attribute(token)
     log.info("release %s live", release)
     counts = manifest.counts if manifest else {}
-    return Result(release=release, published=published, counts=counts, taken=taken)
+    return Result(release=release, published=published, counts=counts, taken=taken, attributed=attributed)
 
 
 def now() -> datetime:

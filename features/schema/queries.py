@@ -5,6 +5,7 @@ stands in a second `$match`, which a real server joins to the first. A hint does
 index.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -175,6 +176,28 @@ def lists_of_strategy(strategy: str, since: datetime) -> Query:
     )
 
 
+def scorecards(since: datetime) -> Query:
+    """One row a strategy on what became of the lists of the releases that were built since a moment."""
+    measures = ("played", "liked", "skipped", "accepted", "answered")
+    return aggregate(
+        "scorecards",
+        names.RELEASES,
+        {"$match": {"state": {"$in": list(names.RELEASE_STATES)}}},
+        {"$match": {"builtAt": {"$gte": since}}},
+        {"$unwind": "$scorecard.strategies"},
+        {
+            "$group": {
+                "_id": "$scorecard.strategies.strategy",
+                **{
+                    f"{measure}_{how}": {"$sum": f"$scorecard.strategies.{measure}.{how}"}
+                    for measure in measures
+                    for how in ("explicit", "inferred")
+                },
+            }
+        },
+    )
+
+
 def tracks_of_user(user: UserId) -> Query:
     """The distinct tracks that a user ever played."""
     return aggregate(
@@ -232,12 +255,34 @@ def mood_tracks(
 def strategy_performance(database: Database[Document], since: datetime) -> list[dict[str, Any]]:
     """What each strategy did since a moment, in the order of `STRATEGIES`; none for one without a list.
 
+    The data model's query, of the lists that are still there, and what listeners made of them, from the scorecards
+    that attribution keeps with each release, also after its lists are gone.
+
     Returns:
-        `strategy`, `confidence` (mean), `generation_ms` (mean), `lists` (how many).
+        `strategy`; of the lists `confidence` (the data model's avgConfidence), `generation_ms` (avgGenerationTime) and
+        `lists` (totalRecommendations); of the tracks in them, how many were `played`, `liked`, `skipped`, and with any
+        response, `answered`; how many of these are `inferred`; and `acceptance`, the share of the answered that were
+        played or liked and not disliked in the end. Without a scorecard the counts are None; acceptance of nothing is
+        NaN.
     """
     # one query a strategy: with `$in` beside a range the built-in server would read the collection
-    found = (row for name in names.STRATEGIES for row in run(database, lists_of_strategy(name, since)))
-    return [{"strategy": row.pop("_id"), **row} for row in found]
+    found = [row for name in names.STRATEGIES for row in run(database, lists_of_strategy(name, since))]
+    cards = {row["_id"]: row for row in run(database, scorecards(since))}
+    return [{"strategy": (name := row.pop("_id")), **row, **_responses(cards.get(name))} for row in found]
+
+
+def _responses(card: Document | None) -> dict[str, Any]:
+    """Totals of a strategy's scorecards."""
+    counted = ("played", "liked", "skipped", "answered")
+    if card is None:
+        return dict.fromkeys((*counted, "inferred")) | {"acceptance": math.nan}
+    totals = {name: card[f"{name}_explicit"] + card[f"{name}_inferred"] for name in (*counted, "accepted")}
+    accepted, answered = totals.pop("accepted"), totals["answered"]
+    return {
+        **totals,
+        "inferred": card["answered_inferred"],
+        "acceptance": accepted / answered if answered else math.nan,
+    }
 
 
 def users_by_overlap(

@@ -17,6 +17,7 @@ from features.schema.queries import (
     lists_of_strategy,
     players_of_tracks,
     recent_plays,
+    scorecards,
     track_counts,
     tracks_of_mood,
     tracks_of_user,
@@ -142,9 +143,19 @@ DATA_MODEL = (
     recent_plays(USER, DATE, 100),
     tracks_of_mood(0.7, 0.6, 50),
     lists_of_strategy("hybrid", DATE),
+    scorecards(DATE),
     tracks_of_user(USER),
     players_of_tracks(TRACKS),
     track_counts([USER, DOCUMENT]),
+)
+
+WINDOW = {"$gte": DATE, "$lte": DATE}
+ATTRIBUTION = (
+    Query("plays of a window, counted", names.LISTENING_HISTORY, "count", {"playedAt": WINDOW}),
+    find("plays of a window", names.LISTENING_HISTORY, {"playedAt": WINDOW}),
+    find("feedback of a window", names.USER_FEEDBACK, {"createdAt": WINDOW}),
+    find("acceptances of a window", names.EVENTS, {"type": "recommendation.accept", "timestamp": WINDOW}),
+    update("the feedback of a list", names.RECOMMENDATIONS, {"_id": DOCUMENT}),
 )
 
 REPEATED = tuple(
@@ -262,6 +273,7 @@ QUERIES: tuple[Query, ...] = (
     *READERS,
     *SETTINGS,
     *DATA_MODEL,
+    *ATTRIBUTION,
     *REPEATED,
     *CHECK,
     *MIGRATIONS,

@@ -40,7 +40,7 @@ def run(
     ] = False,
     settings_pairs: Pairs = None,
 ) -> None:
-    """Build the day's release and make it live: schema, snapshot, build, gate, upload, verify, switch."""
+    """Build the day's release and make it live, then note what listeners made of the lists they had."""
     publish_release(
         as_of=as_of,
         known_at=known_at,
@@ -86,6 +86,7 @@ def publish_release(
     elif manifest:
         show_table(inputs_table(manifest), title="Read")
         show_table(contents_table(manifest), title="Written")
+    say(f"attribution: {result.attributed.in_words()}")
     say(f"release {result.release} live")
 
 

@@ -172,11 +172,44 @@ def test_strategy_performance_is_a_mean_a_strategy_since_a_moment(db):
             recommended("collaborative", 9, 0.5, 1),
         ]
     )
-    assert strategy_performance(db, days_ago(7)) == [
-        {"strategy": "hybrid", "confidence": 0.75, "generation_ms": 15.0, "lists": 2},
-        {"strategy": "popular", "confidence": 0.25, "generation_ms": 8.0, "lists": 1},
+    lists = ("strategy", "confidence", "generation_ms", "lists")
+    assert [tuple(row[name] for name in lists) for row in strategy_performance(db, days_ago(7))] == [
+        ("hybrid", 0.75, 15.0, 2),
+        ("popular", 0.25, 8.0, 1),
     ]
     assert strategy_performance(db, BOUND) == []
+
+
+def scored(strategy: str, **counts: tuple[int, int]) -> dict[str, Any]:
+    measures = ("played", "liked", "skipped", "accepted", "answered")
+    return {"strategy": strategy} | {
+        name: dict(zip(("explicit", "inferred"), counts.get(name, (0, 0)), strict=True)) for name in measures
+    }
+
+
+def test_strategy_performance_tells_what_the_scorecards_of_that_time_say_together(db):
+    hybrid = scored("hybrid", played=(1, 4), liked=(1, 0), skipped=(2, 1), accepted=(2, 3), answered=(3, 5))
+    cards = {"a": (1, [hybrid, scored("popular")]), "b": (3, [hybrid]), "c": (9, [hybrid]), "d": (2, None)}
+    db[names.RELEASES].insert_many(
+        [
+            {"_id": release, "state": "retired", "builtAt": days_ago(days)}
+            | ({"scorecard": {"strategies": entries}} if entries else {})
+            for release, (days, entries) in cards.items()
+        ]
+    )
+    db[names.RELEASES].insert_one({"_id": "live", "release": "a"})
+    db[names.RECOMMENDATIONS].insert_many(
+        [recommended(name, 1, 0.5, 8) for name in ("hybrid", "popular", "collaborative")]
+    )
+    found = {row.pop("strategy"): row for row in strategy_performance(db, days_ago(7))}
+    of_lists = {"confidence": 0.5, "generation_ms": 8.0, "lists": 1}
+    heard = {"played": 10, "liked": 2, "skipped": 6, "answered": 16, "inferred": 10, "acceptance": 10 / 16}
+    assert found["hybrid"] == of_lists | heard
+    nothing = dict.fromkeys(("played", "liked", "skipped", "answered", "inferred"), 0)
+    assert np.isnan(found["popular"].pop("acceptance"))
+    assert found["popular"] == {**of_lists, **nothing}
+    assert np.isnan(found["collaborative"].pop("acceptance"))
+    assert found["collaborative"] == {**of_lists, **dict.fromkeys(nothing)}  # not known is not none
 
 
 def test_the_indexes_change_no_answer(db):

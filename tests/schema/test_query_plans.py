@@ -17,6 +17,7 @@ from pymongo import MongoClient, monitoring
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from features.attribution.attribute import attribute_feedback
 from features.erasure.erase import erase, resolve_user
 from features.erasure.tombstones import Tombstones
 from features.erasure.traces import find_traces
@@ -236,6 +237,19 @@ def asking(world: World) -> None:
     queries.users_by_overlap(world.database, "ann")
 
 
+def attributing(world: World) -> None:
+    """With and without the release's folder, with a play that names its list and one of unknown length."""
+    lists = list(world.aside[names.RECOMMENDATIONS].find({"release": world.another(7).id, "userId": "ann"}))
+    play = {"userId": "ann", "trackId": lists[0]["candidates"][0]["trackId"], "playedAt": datetime.now(UTC)}
+    named = {"context": {"recommendationId": lists[0]["_id"]}, "playDuration": 1000}
+    world.aside[names.LISTENING_HISTORY].insert_many([{**play, **named}, play])
+    for home in (world.home, world.home / "nothing"):
+        with hold_lease(world.database) as token:
+            done = attribute_feedback(world.database, home, token, datetime.now(UTC) + timedelta(minutes=1))
+        assert (done.explicit, done.inferred) == (1, 1)
+    world.aside[names.LISTENING_HISTORY].delete_many({"playedAt": play["playedAt"]})
+
+
 def changing_settings(world: World) -> None:
     world.aside[names.USER_SETTINGS].insert_one({"userId": "ann"})
     version, _ = read_settings(world.database, "ann")
@@ -292,6 +306,7 @@ SCENARIOS: list[Callable[[World], None]] = [
     taking_snapshots,
     publishing,
     reading,
+    attributing,
     asking,
     changing_settings,
     checking,

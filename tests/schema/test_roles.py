@@ -25,6 +25,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from test_database import PASSWORD, USER, secured
 
+from features.attribution.attribute import attribute_feedback
 from features.database import UNAUTHORIZED, open_database
 from features.errors import DatabaseError
 from features.parameters import NightlyParameters
@@ -472,13 +473,28 @@ def publish(database: Database, home: Path, k: int) -> str:
     return built.id
 
 
+@pytest.fixture
+def app(guarded: Guarded) -> Iterator[Database]:
+    """For what the app does; nobody listens to clients that were there before."""
+    with MongoClient(guarded.administrator) as client:
+        yield client[guarded.name]
+
+
+def play_what_is_recommended(app: Database) -> None:
+    found = app[names.RECOMMENDATIONS].find_one({"release": app[names.RELEASES].find_one("live")["release"]})
+    play = {"userId": found["userId"], "trackId": found["candidates"][0]["trackId"], "playedAt": datetime.now(UTC)}
+    app[names.LISTENING_HISTORY].insert_one({**play, "context": {"recommendationId": found["_id"]}})
+
+
 @pytest.mark.usefixtures("sampled")
-def test_the_work_takes_every_privilege_of_the_batch_role_and_no_other(guarded, as_batch, commands):
+def test_the_work_takes_every_privilege_of_the_batch_role_and_no_other(guarded, app, as_batch, commands):
     with open_database(as_batch) as database:
         first, *_ = [publish(database, as_batch.echotune_home, k) for k in (4, 5, 6, 7, 8)]  # the oldest ones expire
         with hold_lease(database) as token:
             prune(database, as_batch.echotune_home, token, 3, datetime.now(UTC) + timedelta(hours=2))
             rollback(database, token)
+            play_what_is_recommended(app)
+            assert attribute_feedback(database, as_batch.echotune_home, token, datetime.now(UTC)).explicit == 1
         assert first in {entry["_id"] for entry in all_releases(database) if entry.get("expired")}
     assert commands.asked == granted_by(roles.BATCH, guarded.name)
     assert len(commands.of_users) == 5
