@@ -86,7 +86,7 @@ def show(figures: Mapping[str, Any], last: Mapping[str, Any] | None, console: Co
         low, high = row["ndcg100_interval"]
         table.add_row(
             name,
-            f"{row['fit_s']:.2f}",
+            "–" if row["fit_s"] is None else f"{row['fit_s']:.2f}",
             _short(row["ndcg100"]),
             f"{_short(low)}–{_short(high)}",
             _moved(row["ndcg100"], (last or {}).get("models", {}).get(name)),
