@@ -19,9 +19,8 @@ from benchmarks.quality.measure import figures
 from benchmarks.quality.models import Competitor, competitors
 from benchmarks.quality.rectools_peer import there
 from benchmarks.quality.report import KEPT, Row, as_json, read, show, write
-from benchmarks.quality.search import Tuned, keep_tuned, read_tuned, search
+from benchmarks.quality.search import BUDGET, Tuned, keep_tuned, read_tuned, search
 
-TRIALS = 60
 OUR_LISTS = "hybrid"
 OURS = "ours: "
 
@@ -34,8 +33,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("data/bench"), help="where what is fetched is kept")
     parser.add_argument("--out", type=Path, default=Path("data/bench/quality"), help="where the tables go as JSON")
     parser.add_argument("--search", action="store_true", help="search parameters anew and keep them")
-    parser.add_argument("--trials", type=int, default=TRIALS, help="settings tried a model")
-    parser.add_argument("--models", help="only these, by their names, separated by commas")
+    parser.add_argument("--trials", type=int, help="settings tried of each model; by case, if it is not given")
+    parser.add_argument(
+        "--models", help="only these, by their names separated by commas; peers or ours for either side"
+    )
     parser.add_argument("--no-tables", action="store_true", help="only search")
     parser.add_argument("--keep", action="store_true", help=f"keep the tables in {KEPT.name}/, to compare later ones")
     given = parser.parse_args()
@@ -46,14 +47,15 @@ def main() -> None:
         console.print("RecTools is left out, it has no .venv-rectools; make bench-quality makes one")
     for case in cases(tuple(given.cases) or NAMES, given.data, given.cache):
         begin = time.perf_counter()
-        chosen = _named(competitors(case), given.models)
+        everyone = competitors(case)
+        chosen = _named(everyone, given.models)
         if given.search:
             for name, competitor in chosen.items():
-                tuned = search(case, name, competitor.answer, competitor.space, given.trials)
+                tuned = search(case, name, competitor.answer, competitor.space, given.trials or BUDGET[case.name])
                 keep_tuned(case.name, {name: tuned})
                 console.print(f"{case.name}: {name} {tuned.validation:.4f} by trial {tuned.found_at} of {tuned.trials}")
         if not given.no_tables:
-            table = measured(case, chosen, read_tuned(case.name))
+            table = measured(case, chosen, _fitting(read_tuned(case.name), everyone))
             show(table, read(case.name, KEPT), console)
             write(table, given.out)
             if given.keep:
@@ -78,11 +80,22 @@ def measured(case: Case, chosen: Mapping[str, Competitor], tuned: Mapping[str, T
     return as_json(case, rows, recipes, f"{OURS}{OUR_LISTS}")
 
 
+def _fitting(tuned: Mapping[str, Tuned], there: Mapping[str, Competitor]) -> dict[str, Tuned]:
+    """What was found of models that are there and still have the parameters that were searched."""
+    return {
+        name: found
+        for name, found in tuned.items()
+        if name in there and set(found.parameters) == set(there[name].space)
+    }
+
+
 def _named(found: dict[str, Competitor], names: str | None) -> dict[str, Competitor]:
+    """Those of the names or sides, and popularity: a table needs somebody to be compared with."""
     if names is None:
         return found
-    wanted = [name.strip() for name in names.split(",")]
-    return {name: found[name] for name in found if name in wanted}
+    wanted = {name.strip() for name in names.split(",")} | {"popularity"}
+    sides = {False: "peers", True: "ours"}
+    return {name: entry for name, entry in found.items() if name in wanted or sides[entry.ours] in wanted}
 
 
 if __name__ == "__main__":

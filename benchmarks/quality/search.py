@@ -15,6 +15,16 @@ from benchmarks.quality.measure import Answering, validation_figure
 from features.recommend.models.contract import Range, draw, near
 
 RANDOM_SHARE = 2 / 3
+BUDGET: Mapping[str, int] = {
+    "jodie": 60,
+    "jodie-repeats": 60,
+    "ml-100k": 40,
+    "hetrec": 20,
+    "playlists-warm": 20,
+    "playlists-cold": 20,
+    "sample": 10,
+}
+"""Settings tried of every model by case: as many as some minutes of one thread allow where a fit takes seconds."""
 TUNED = Path(__file__).parent / "tuned"
 LIBRARIES = ("implicit", "numpy", "scipy")
 
