@@ -1,22 +1,34 @@
 """What a strategy's scores are made of: shares of models, on one scale."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from features.compute.embeddings import ROUNDING
-from features.recommend.models import CONTENT_MODELS
+from features.recommend.models import CONTENT_MODELS, EVERYONE
 from features.recommend.models.contract import Model
+
+LOWEST = -5.0
+"""Standard scores below this say no more than this."""
+CANDIDATES = 200
+"""Tracks of each user that a learned blend orders; it was learned on so many."""
+OUTSTANDING = 4.0
+"""The standard score of a track that stands out."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Shares of models.
+    """How much of each model.
+
+    A track's score is the sum of share · z + root · sign(z) · sqrt(|z|) over models, z the standard score; what stands
+    out with all of them by z = 4 has a score of 4.
 
     Attributes:
-        shares: by name of the model, positive, summing to 1.
+        shares: by name of the model.
+        roots: likewise; empty where the blend was not learned. A learned one orders the candidates that the plain mean
+            of its models puts forward.
         evidence_tracks: of e, a user with n tracks of history has e / (e + n) of the score from content, and the rest
             by the shares. 0 for none.
         ndcg: of the blend on the validation split, NaN where it was not chosen but the fixed one taken.
@@ -24,15 +36,25 @@ class Recipe:
     """
 
     shares: Mapping[str, float]
+    roots: Mapping[str, float] = field(default_factory=dict)
     evidence_tracks: float = 0.0
     ndcg: float = np.nan
     users: int = 0
 
+    def part(self, name: str, standard: np.ndarray) -> np.ndarray:
+        """A model's part in scores, of its standard scores; any shape."""
+        return self.shares.get(name, 0.0) * standard + self.roots.get(name, 0.0) * _root(standard)
+
+    def say(self, name: str) -> float:
+        """A model's part in the score of a track that stands out, of 1; negative where it speaks against."""
+        return float(self.part(name, np.array(OUTSTANDING))) / OUTSTANDING
+
     def to_dict(self) -> dict[str, Any]:
         """For a release's books; figures that are not defined are left out."""
         shares = {name: round(share, 4) for name, share in self.shares.items()}
+        roots = {"roots": {name: round(root, 4) for name, root in self.roots.items()}} if self.roots else {}
         chosen = {} if np.isnan(self.ndcg) else {"ndcg": round(self.ndcg, 6), "users": self.users}
-        return {"shares": shares, "evidence": self.evidence_tracks, **chosen}
+        return {"shares": shares, **roots, "evidence": self.evidence_tracks, **chosen}
 
 
 def standard_scores(
@@ -73,20 +95,38 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
         recipe: how much of each.
         degree: (n,) int, tracks in the history of each user.
     """
-    thin = (
-        recipe.evidence_tracks / (recipe.evidence_tracks + degree)
-        if recipe.evidence_tracks > 0
-        else np.zeros(len(degree))
-    )
-    total = np.zeros(next(iter(standard.values())).shape)
+    names = names_of(recipe)
+    thin = (recipe.evidence_tracks / np.maximum(recipe.evidence_tracks + degree, 1e-9))[:, None]
+    total, base = (np.zeros(standard[names[0]].shape) for _ in range(2))
     silent = np.ones(total.shape, bool)
-    for name in names_of(recipe):
-        share = recipe.shares.get(name, 0.0) * (1.0 - thin) + (thin if name == "content" else 0.0)
+    voters = [name for name in names if name not in EVERYONE] or list(names)
+    for name in names:
         known = np.isfinite(standard[name])
         silent &= ~known
-        total += share[:, None] * np.where(known, standard[name], 0.0)
-    total[silent] = -np.inf
-    return total
+        score = np.maximum(np.where(known, standard[name], 0.0), LOWEST)
+        total += (1.0 - thin) * recipe.part(name, score)
+        if name in voters:
+            base += (1.0 - thin) / len(voters) * score
+        if name == "content":
+            total += thin * score
+            base += thin * score
+    total[silent] = base[silent] = -np.inf
+    return _candidates_first(total, base) if recipe.roots else total
+
+
+def _candidates_first(total: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Scores of the best by `base` as they are, those of all others below them, in the order of `base`."""
+    if total.shape[1] <= CANDIDATES:
+        return total
+    last = np.partition(base, -CANDIDATES, axis=1)[:, -CANDIDATES, None]
+    inside = (base >= last) & np.isfinite(base)
+    lowest = np.where(inside, total, np.inf).min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.where(inside | np.isneginf(base), total, lowest + base - last)
+
+
+def _root(standard: np.ndarray) -> np.ndarray:
+    return np.sign(standard) * np.sqrt(np.abs(standard))
 
 
 def standardized(scores: np.ndarray) -> np.ndarray:

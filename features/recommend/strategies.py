@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from features.compute.dataset import Dataset
-from features.compute.rows import sparse_row
 from features.compute.topk import top_k
 from features.evaluate.splits import Split, hold_out_last
 from features.parameters import NightlyParameters
-from features.recommend.blend import Recipe, mixed, standard_scores
+from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, standard_scores
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
+from features.recommend.listwise import fit_listwise
 from features.recommend.models import CONTENT_MODELS, MODELS
 from features.recommend.models.contract import Model
 
@@ -20,11 +20,12 @@ SAFE = ("ease", "ials", "item_knn")
 """Where data is too thin to choose: three models that err differently, alike."""
 SAFE_EVIDENCE_TRACKS = 5.0
 EVIDENCE_TRACKS = (0.0, 1.0, 2.0, 5.0, 10.0)
-CANDIDATES = 300
-"""Tracks that each model puts forward for each user while blends are compared."""
 RANKED = 100
-ROUNDS = 16
-"""Steps of the greedy selection: shares are multiples of about a sixteenth."""
+RIDGE = 0.03
+PRIOR_MODELS, PRIOR = 4, 0.5
+"""Learned blends are held towards equal shares of the best four models, which sum to this before they are scaled."""
+LEAST_SAY = 0.02
+"""What has less of the say is left out: each model costs a fit a night."""
 BLOCK_CELLS = 4_000_000
 
 
@@ -32,11 +33,12 @@ def eligible(history: History, parameters: NightlyParameters) -> list[str]:
     """Models that the size of the data allows, in the order of `MODELS`.
 
     Closed forms invert the smaller of users and tracks, and are left out where that is beyond
-    `ranking.closed_form_limit`. A sequence needs time, content a catalogue.
+    `ranking.closed_form_limit`. What goes by order needs time, content a catalogue.
     """
     users, tracks = (int((count > 0).sum()) for count in (history.degree, history.listeners))
     limit = parameters.ranking.closed_form_limit
     content = _has_content(history)
+    timed = bool(np.any(history.first_at[1:] != history.first_at[:-1]))
     fits = {
         "popular": True,
         "item_knn": True,
@@ -46,7 +48,9 @@ def eligible(history: History, parameters: NightlyParameters) -> list[str]:
         "ease": min(users, tracks) <= limit,
         "local_ease": tracks <= limit,
         "user_ease": users <= limit,
-        "sequence": bool(np.any(history.first_at[1:] != history.first_at[:-1])),
+        "late": timed,
+        "proximity": timed,
+        "proximity_ease": timed and tracks <= limit,
         "cease": content and min(users, tracks) <= limit,
         "content": content,
         "personal": parameters.recommendations.include_heard and len(history.plays) > 0,
@@ -62,16 +66,14 @@ def fit_models(history: History, names: Iterable[str], parameters: NightlyParame
 def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) -> dict[str, Recipe]:
     """The recipe of each strategy, by nDCG@100 on what each user took to last.
 
-    The eligible models are fitted on what came before, and shares grow by greedy selection with replacement. Hybrid
-    also chooses from how much history on content steps back. With too few users to ask, the fixed blend is taken.
+    The eligible models are fitted on what came before, and a blend is learned of the tracks they put forward, held
+    towards equal shares of the best four. Hybrid also chooses from how much history on content steps back. With too few
+    users to ask, the fixed blend is taken.
 
     Args:
         dataset: what may be looked at; what a ranking is measured on must not be in it.
         parameters: of the release.
         as_of_ms: moment that weights are decayed to.
-
-    Source:
-        Caruana et al. (2004), "Ensemble selection from libraries of models".
     """
     how = parameters.ranking
     split = hold_out_last(
@@ -88,8 +90,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     if len(users) < how.min_validation_users:
         return fixed(names)
     field = _field(split, history, fit_models(history, names, parameters), users, parameters)
-    collaborative = _selected(field, [name for name in names if name not in CONTENT_MODELS])
-    hybrid = _selected(field, names)
+    collaborative = _learned(field, [name for name in names if name not in CONTENT_MODELS])
+    hybrid = _learned(field, names)
     if "content" in names:
         hybrid = max(
             (
@@ -108,7 +110,7 @@ def fixed(names: Sequence[str]) -> dict[str, Recipe]:
     return {
         "collaborative": Recipe(equal),
         "content-based": Recipe({"content": 1.0}),
-        "hybrid": Recipe(equal, SAFE_EVIDENCE_TRACKS if "content" in names else 0.0),
+        "hybrid": Recipe(equal, evidence_tracks=SAFE_EVIDENCE_TRACKS if "content" in names else 0.0),
     }
 
 
@@ -121,16 +123,18 @@ def drawn(users: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """What blends are compared on: for each user asked, the tracks any model puts forward.
+    """What blends are learned on: for each user asked, the tracks that models put forward.
 
     Attributes:
         standard: by model, (n, c) float32 standard scores; -inf for what it does not know and for empty places.
+        usable: (n, c) bool; False for empty places.
         relevant: (n, c) bool.
         best: (n,) float64, the most that the discounted gain could be.
         degree: (n,) int.
     """
 
     standard: Mapping[str, np.ndarray]
+    usable: np.ndarray
     relevant: np.ndarray
     best: np.ndarray
     degree: np.ndarray
@@ -141,47 +145,51 @@ def _field(
 ) -> _Field:
     filters = Filters(split.dataset, split.interactions)
     tracks = len(split.dataset.tracks)
-    rows: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    width = min(CANDIDATES, tracks)
+    standard = {name: np.full((len(users), width), -np.inf, np.float32) for name in models}
+    usable, relevant = (np.zeros((len(users), width), bool) for _ in range(2))
+    even = Recipe(dict.fromkeys(models, 1.0 / max(len(models), 1)))
     step = max(1, BLOCK_CELLS // max(tracks, 1))
     for start in range(0, len(users), step):
         block = users[start : start + step]
-        usable = ~filters.forbidden(block, include_heard=parameters.recommendations.include_heard)
+        allowed = ~filters.forbidden(block, include_heard=parameters.recommendations.include_heard)
         scores = {
-            name: standard_scores(name, model, block, usable, history.listeners) for name, model in models.items()
+            name: standard_scores(name, model, block, allowed, history.listeners) for name, model in models.items()
         }
-        forward = {name: top_k(values, CANDIDATES) for name, values in scores.items()}
-        for row in range(len(block)):
-            chosen = np.unique(np.concatenate([best[row] for best in forward.values()]))
-            chosen = chosen[chosen >= 0]
-            rows.append((chosen, {name: values[row, chosen].astype(np.float32) for name, values in scores.items()}))
-    width = max((len(chosen) for chosen, _ in rows), default=0)
-    standard = {name: np.full((len(rows), width), -np.inf, np.float32) for name in models}
-    relevant = np.zeros((len(rows), width), bool)
-    for row, (chosen, values) in enumerate(rows):
-        relevant[row, : len(chosen)] = np.isin(chosen, sparse_row(split.relevant, int(users[row]))[0])
-        for name, own in values.items():
-            standard[name][row, : len(chosen)] = own
+        chosen = top_k(mixed(scores, even, history.degree[block]), width)
+        place, rows = np.maximum(chosen, 0), slice(start, start + len(block))
+        usable[rows] = chosen >= 0
+        for name, values in scores.items():
+            standard[name][rows] = np.where(chosen >= 0, np.take_along_axis(values, place, axis=1), -np.inf)
+        relevant[rows] = np.take_along_axis(split.relevant[block].toarray(), place, axis=1) & (chosen >= 0)
     possible = np.minimum(np.diff(split.relevant.indptr)[users], RANKED)
-    return _Field(standard, relevant, np.cumsum(_discount())[possible - 1], history.degree[users])
+    return _Field(standard, usable, relevant, np.cumsum(_discount())[possible - 1], history.degree[users])
 
 
-def _selected(field: _Field, names: Sequence[str]) -> Recipe:
-    """Shares by greedy selection: each step adds the model that helps most, the best step is kept."""
-    picked: list[str] = []
-    best = Recipe({names[0]: 1.0})
-    best = replace(best, ndcg=_ndcg(field, best), users=len(field.relevant))
-    for _ in range(ROUNDS):
-        tried = [_recipe([*picked, name]) for name in names]
-        figures = [_ndcg(field, recipe) for recipe in tried]
-        at = int(np.argmax(figures))  # of equal ones the first in order
-        picked.append(names[at])
-        if figures[at] > best.ndcg:
-            best = replace(tried[at], ndcg=figures[at], users=len(field.relevant))
-    return best
+def _learned(field: _Field, names: Sequence[str]) -> Recipe:
+    """A blend learned on the field, twice: what has next to no say the first time is left out the second."""
+    first = _fitted(field, names)
+    say = {name: abs(first.say(name)) for name in names}
+    kept = [name for name in names if say[name] >= LEAST_SAY * sum(say.values())]
+    recipe = _fitted(field, kept) if len(kept) < len(names) else first
+    return replace(recipe, ndcg=_ndcg(field, recipe), users=len(field.relevant))
 
 
-def _recipe(picked: Sequence[str]) -> Recipe:
-    return Recipe({name: picked.count(name) / len(picked) for name in dict.fromkeys(picked)})
+def _fitted(field: _Field, names: Sequence[str]) -> Recipe:
+    alone = {name: _ndcg(field, Recipe({name: 1.0})) for name in names}
+    best = sorted(names, key=lambda name: -alone[name])[:PRIOR_MODELS]
+    prior = np.array([PRIOR / len(best) if name in best else 0.0 for name in names] + [0.0] * len(names))
+    plain = [np.maximum(np.where(np.isfinite(z), z, 0.0), LOWEST) for z in (field.standard[name] for name in names)]
+    features = np.stack([*plain, *(np.sign(z) * np.sqrt(np.abs(z)) for z in plain)], axis=2)
+    # what only models of content know would teach the others that saying nothing is a good sign
+    known = field.usable & np.any([np.isfinite(field.standard[name]) for name in names], axis=0)
+    weights = fit_listwise(features, known, field.relevant & known, prior, ridge=RIDGE)
+    half = len(names)
+    whole = float((weights[:half] * OUTSTANDING + weights[half:] * np.sqrt(OUTSTANDING)).sum()) / OUTSTANDING
+    weights /= whole if whole > 0 else 1.0
+    return Recipe(
+        dict(zip(names, weights[:half].tolist(), strict=True)), dict(zip(names, weights[half:].tolist(), strict=True))
+    )
 
 
 def _ndcg(field: _Field, recipe: Recipe) -> float:

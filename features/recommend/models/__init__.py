@@ -6,15 +6,16 @@ from types import MappingProxyType
 from features.recommend.models.content import Content
 from features.recommend.models.contract import Model
 from features.recommend.models.factors import IALS, ScaledSVD
-from features.recommend.models.linear import Cease, Ease, LocalEase, UserEase
+from features.recommend.models.linear import Cease, Ease, LocalEase, ProximityEase, UserEase
 from features.recommend.models.neighbors import ItemKNN, UserKNN
 from features.recommend.models.personal import Personal
-from features.recommend.models.popular import Popular
-from features.recommend.models.sequence import SequenceKNN
+from features.recommend.models.popular import Late, Popular
+from features.recommend.models.proximity import ProximityKNN
 
 MODELS: Mapping[str, type[Model]] = MappingProxyType(
     {
         "popular": Popular,
+        "late": Late,
         "item_knn": ItemKNN,
         "user_knn": UserKNN,
         "svd": ScaledSVD,
@@ -22,7 +23,8 @@ MODELS: Mapping[str, type[Model]] = MappingProxyType(
         "ease": Ease,
         "local_ease": LocalEase,
         "user_ease": UserEase,
-        "sequence": SequenceKNN,
+        "proximity": ProximityKNN,
+        "proximity_ease": ProximityEase,
         "cease": Cease,
         "content": Content,
         "personal": Personal,
@@ -31,3 +33,5 @@ MODELS: Mapping[str, type[Model]] = MappingProxyType(
 
 CONTENT_MODELS = frozenset({"content", "cease"})
 """Models that know tracks which nobody has heard, by what they are."""
+EVERYONE = frozenset({"popular", "late"})
+"""Models that say the same to everyone: a blend may lean on them, but they put no track forward."""

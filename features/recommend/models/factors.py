@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
-from features.compute.rows import sparse_row
-from features.recommend.history import History
+from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
+from features.recommend.models.neighbors import RECENCY
 
 BATCH_CELLS = 16_000_000
 SMALL = 4_000_000
@@ -27,6 +27,9 @@ class ScaledSVD:
         popularity_power: columns likewise.
         output_power: scores are multiplied by popularity to it.
         weight_power: of the weights.
+        half_life: of the history at scoring, in tracks played since.
+        floor: what is never forgotten of it.
+        strength: power of the weights in it.
         seed: of the randomized decomposition.
 
     Source:
@@ -39,13 +42,17 @@ class ScaledSVD:
         "popularity_power": Range(0.0, 0.6),
         "output_power": Range(-0.1, 0.6),
         "weight_power": Range(0.0, 1.0, also=(0.0,)),
+        **RECENCY,
     }
 
-    dimensions: int = 64
-    degree_power: float = 0.3
-    popularity_power: float = 0.3
-    output_power: float = 0.3
+    dimensions: int = 32
+    degree_power: float = 0.35
+    popularity_power: float = 0.25
+    output_power: float = 0.4
     weight_power: float = 0.0
+    half_life: float = 8.0
+    floor: float = 0.05
+    strength: float = 0.3
     seed: int = 20_260_101
 
     def fit(self, history: History) -> Self:
@@ -60,19 +67,20 @@ class ScaledSVD:
             right = np.linalg.svd(scaled.toarray(), full_matrices=False)[2][:rank]
         else:
             right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=self.seed)[2]
-        self.scaled_ = scaled
+        recent = history.recent(self.half_life, self.floor, self.strength)
+        self.scored_ = (recent @ sp.diags(popularity**-self.popularity_power)).tocsr()
         self.factors_ = right.T
         self.popularity_ = popularity**self.output_power
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: the rows as the first dimensions have them."""
-        raw = (self.scaled_[users] @ self.factors_) @ self.factors_.T
+        raw = (self.scored_[users] @ self.factors_) @ self.factors_.T
         return (raw * self.popularity_[None, :]).astype(np.float32)
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = sparse_row(self.scaled_, user)
+        history, worth = liked_row(self.scored_, user)
         return worth * (self.factors_[history] @ (self.popularity_[tracks] @ self.factors_[tracks]))
 
 
@@ -90,6 +98,9 @@ class IALS:
         frequency_power: as above; 1 regularises by frequency, 0 all alike.
         iterations: each solves for users, then for tracks.
         weight_power: of the weights c.
+        half_life: of the history from which users' factors are had in the end, in tracks played since.
+        floor: what is never forgotten of it.
+        strength: power of the weights in it.
         seed: of the first factors.
 
     Source:
@@ -104,14 +115,18 @@ class IALS:
         "frequency_power": Range(0.0, 1.0),
         "iterations": Range(5, 16, whole=True),
         "weight_power": Range(0.0, 1.0, also=(0.0,)),
+        **RECENCY,
     }
 
     dimensions: int = 64
-    unobserved: float = 0.05
-    regularization: float = 0.02
-    frequency_power: float = 0.8
-    iterations: int = 10
+    unobserved: float = 0.15
+    regularization: float = 0.03
+    frequency_power: float = 0.85
+    iterations: int = 8
     weight_power: float = 0.0
+    half_life: float = 12.0
+    floor: float = 0.1
+    strength: float = 0.3
     seed: int = 20_260_101
 
     def fit(self, history: History) -> Self:
@@ -125,9 +140,11 @@ class IALS:
         for _ in range(self.iterations):
             own = self._solved(values, factors, tracks)
             factors = self._solved(transposed, own, users)
-        self.values_ = values
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
+        self.scored_.data = np.maximum(self.scored_.data, 0.0)  # squares have no place for what one is put off by
+        self.scored_.eliminate_zeros()
         self.track_factors_ = factors
-        self.user_factors_ = self._solved(values, factors, tracks)
+        self.user_factors_ = self._solved(self.scored_, factors, tracks)
         self.gram_ = factors.T.astype(np.float64) @ factors
         self.possible_ = tracks
         return self
@@ -138,7 +155,7 @@ class IALS:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact for the tracks' factors as they are, since the user's are linear in the history."""
-        history, weight = sparse_row(self.values_, user)
+        history, weight = liked_row(self.scored_, user)
         if not len(history):
             return np.zeros(0)
         own = self.track_factors_[history].astype(np.float64)
@@ -150,30 +167,50 @@ class IALS:
     def _solved(self, values: sp.csr_matrix, other: np.ndarray, possible: int) -> np.ndarray:
         """(n, d) float32: the least squares solution of each row, given the other side's factors.
 
-        Rows are taken by length, a batch at a time, and padded to the batch's longest: the normal equations of a batch
-        are then two products of three-dimensional arrays.
+        Rows are taken by length, a batch at a time, and padded to the batch's longest: a batch is then a few products
+        of three-dimensional arrays. Of rows shorter than d the system of the row's own size is solved instead of d × d:
+        turned so that what all rows share is diagonal, one is as exact as the other (Woodbury).
         """
         dimensions = other.shape[1]
-        base = np.float32(self.unobserved) * (other.T @ other)
-        padded = np.vstack([other, np.zeros((1, dimensions), np.float32)])
+        shared, axes = np.linalg.eigh(self.unobserved * (other.T.astype(np.float64) @ other))
+        shared, axes = np.maximum(shared, 0.0).astype(np.float32), axes.astype(np.float32)
+        turned = np.vstack([other @ axes, np.zeros((1, dimensions), np.float32)])  # the last row pads
         length = np.diff(values.indptr)
         result = np.zeros((values.shape[0], dimensions), np.float32)
         order = np.argsort(length, kind="stable")
         order = order[length[order] > 0]
         start = 0
         while start < len(order):
-            count = max(1, BATCH_CELLS // max(int(length[order[start]]) * dimensions, dimensions**2))
+            count = max(1, BATCH_CELLS // (max(int(length[order[start]]), dimensions) * dimensions))
             rows = order[start : start + count]
-            longest = int(length[rows].max())
-            place = values.indptr[rows][:, None] + np.arange(longest)
-            inside = np.arange(longest) < length[rows][:, None]
-            place = np.where(inside, place, 0)
-            factors = padded[np.where(inside, values.indices[place], len(other))]
-            weight = np.where(inside, values.data[place], np.float32(0.0))
-            weighted = factors * weight[:, :, None]
-            matrix = np.matmul(weighted.transpose(0, 2, 1), factors) + base
+            rows = rows[length[rows] <= 2 * length[rows[0]] + 8]  # little padding
+            inside = np.arange(int(length[rows].max())) < length[rows][:, None]
+            place = np.where(inside, values.indptr[rows][:, None] + np.arange(inside.shape[1]), 0)
+            root = np.sqrt(np.where(inside, values.data[place], np.float32(0.0)))
+            factors = turned[np.where(inside, values.indices[place], len(other))] * root[:, :, None]
             ridge = self.regularization * (length[rows] + self.unobserved * possible) ** self.frequency_power
-            matrix[:, np.arange(dimensions), np.arange(dimensions)] += ridge[:, None].astype(np.float32)
-            result[rows] = np.linalg.solve(matrix, weighted.sum(axis=1)[:, :, None])[:, :, 0]
+            diagonal = shared[None, :] + ridge[:, None].astype(np.float32)
+            result[rows] = _shorter(factors, root, diagonal)
             start += len(rows)
-        return result
+        return result @ axes.T
+
+
+def _shorter(factors: np.ndarray, target: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    """(b, d): each x of (F'F + D) x = F't, by whichever of F'F and FF' is smaller.
+
+    Args:
+        factors: (b, m, d), F.
+        target: (b, m), t.
+        diagonal: (b, d), D, positive.
+    """
+    batch, rows, dimensions = factors.shape
+    if rows >= dimensions:
+        matrix = np.matmul(factors.transpose(0, 2, 1), factors)
+        matrix[:, np.arange(dimensions), np.arange(dimensions)] += diagonal
+        right = np.matmul(target[:, None, :], factors).reshape(batch, dimensions, 1)
+        return np.linalg.solve(matrix, right)[:, :, 0]
+    scaled = factors / diagonal[:, None, :]
+    matrix = np.matmul(scaled, factors.transpose(0, 2, 1))
+    matrix[:, np.arange(rows), np.arange(rows)] += np.float32(1.0)
+    dual = np.linalg.solve(matrix, target[:, :, None])
+    return np.matmul(dual.transpose(0, 2, 1), scaled)[:, 0, :]

@@ -13,6 +13,7 @@ from features.recommend.models.content import album_rows, artist_rows
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, shared_influence, strongest
 from features.recommend.models.popular import popularity_behind
+from features.recommend.models.proximity import PROXIMITY, proximity
 
 BLOCK_CELLS = 8_000_000
 LEAST = 1e-9
@@ -53,14 +54,14 @@ class Ease:
         **RECENCY,
     }
 
-    ridge: float = 100.0
-    ridge_power: float = 0.5
-    dropout: float = 0.3
-    degree_power: float = 0.3
-    exponent: float = 0.8
+    ridge: float = 250.0
+    ridge_power: float = 0.4
+    dropout: float = 0.35
+    degree_power: float = 0.5
+    exponent: float = 0.5
     weight_power: float = 0.0
-    half_life: float = 100.0
-    floor: float = 0.3
+    half_life: float = 10.0
+    floor: float = 0.2
     strength: float = 0.3
 
     def fit(self, history: History) -> Self:
@@ -150,16 +151,16 @@ class LocalEase:
         "power": Range(0.6, 3.5),
     }
 
-    neighbors: int = 50
-    power: float = 1.5
-    ridge: float = 100.0
+    neighbors: int = 290
+    power: float = 1.8
+    ridge: float = 200.0
     ridge_power: float = 0.5
-    dropout: float = 0.3
-    degree_power: float = 0.3
-    exponent: float = 0.8
+    dropout: float = 0.4
+    degree_power: float = 0.44
+    exponent: float = 0.67
     weight_power: float = 0.0
-    half_life: float = 100.0
-    floor: float = 0.3
+    half_life: float = 10.0
+    floor: float = 0.05
     strength: float = 0.3
 
     def fit(self, history: History) -> Self:
@@ -194,17 +195,84 @@ class LocalEase:
 
 
 @dataclass(eq=False)
+class ProximityEase:
+    """EASE on how close tracks stand in listeners' lives, instead of on whether they are there at all.
+
+    The Gram matrix is that of `proximity` and its transpose, positive definite as a sum of decaying kernels.
+
+    Args:
+        neighbors: sources kept a track, the strongest.
+        power: of their weights.
+        gap_half_life: in tracks, as of `ProximityKNN`.
+        ridge: as of `Ease`, as are the others.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "neighbors": Range(15, 500, log=True, whole=True),
+        "power": Range(0.7, 2.2),
+        "ridge": Range(10, 500, log=True),
+        "ridge_power": Range(0.0, 1.0),
+        "dropout": Range(0.0, 0.6),
+        "exponent": Range(0.2, 1.1),
+        **PROXIMITY,
+        **RECENCY,
+    }
+
+    neighbors: int = 150
+    power: float = 1.4
+    gap_half_life: float = 45.0
+    ridge: float = 300.0
+    ridge_power: float = 0.4
+    dropout: float = 0.25
+    exponent: float = 0.45
+    degree_power: float = 0.05
+    weight_power: float = 0.0
+    half_life: float = 12.0
+    floor: float = 0.0
+    strength: float = 0.3
+
+    def fit(self, history: History) -> Self:
+        """Inverts the tracks' side and keeps each track's strongest sources."""
+        self.listeners_ = history.listeners
+        self.scored_ = history.recent(self.half_life, self.floor, self.strength)
+        near, own = proximity(history, self.gap_half_life, self.degree_power, self.weight_power)
+        gram = (near + near.T).toarray()
+        gram[np.diag_indices_from(gram)] = own + _ridge(own, self.ridge, self.ridge_power, self.dropout)
+        inverse = inverted(gram)
+        weights = -inverse * np.maximum(inverse.diagonal(), LEAST) ** -self.exponent
+        np.fill_diagonal(weights, 0.0)
+        kept = strongest(sp.csr_matrix(np.maximum(weights.T, 0.0).astype(np.float32)), self.neighbors)
+        kept.data **= np.float32(self.power)
+        self.similarity_ = kept.T.tocsr()
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: the history's part in each track; popularity behind."""
+        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact, since scores are linear in the history."""
+        history, worth = liked_row(self.scored_, user)
+        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
+
+
+@dataclass(eq=False)
 class UserEase:
     """EASE turned round: each user as a linear function of the others, on rows scaled by both degrees.
+
+    A user's weights for the others are K (K' + L)^-1 without the user's own column, exactly as if the system had been
+    solved without them; K compares the recent history with what others hear.
 
     Args:
         ridge: relative to the mean diagonal of the users' Gram matrix.
         dropout: as of `Ease`.
         degree_power: rows are divided by degree to it.
         popularity_power: columns likewise, when users are compared.
-        exponent: of 1 / P_uu.
         output_power: columns are divided by popularity to it, when scores are summed.
         weight_power: of the weights.
+        half_life: of the history at scoring, in tracks played since.
+        floor: what is never forgotten of it.
+        strength: power of the weights in it.
     """
 
     space: ClassVar[Mapping[str, Range]] = {
@@ -212,45 +280,60 @@ class UserEase:
         "dropout": Range(0.0, 0.8, also=(0.0,)),
         "degree_power": Range(0.0, 0.6),
         "popularity_power": Range(0.0, 0.6),
-        "exponent": Range(0.0, 1.2),
         "output_power": Range(-0.1, 0.3),
         "weight_power": Range(0.0, 1.0, also=(0.0,)),
+        **RECENCY,
     }
 
-    ridge: float = 1.0
-    dropout: float = 0.3
-    degree_power: float = 0.3
-    popularity_power: float = 0.3
-    exponent: float = 0.5
-    output_power: float = 0.0
+    ridge: float = 7.0
+    dropout: float = 0.25
+    degree_power: float = 0.2
+    popularity_power: float = 0.2
+    output_power: float = 0.2
     weight_power: float = 0.0
+    half_life: float = 13.0
+    floor: float = 0.05
+    strength: float = 0.3
 
     def fit(self, history: History) -> Self:
         """Inverts the users' side."""
         values = history.values(self.weight_power)
         popularity = np.maximum(history.listeners, 1).astype(np.float64)
-        scaled = sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power) @ values
-        scaled = (scaled @ sp.diags(popularity**-self.popularity_power)).tocsr()
+        rows, columns = (
+            sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power),
+            popularity**-self.popularity_power,
+        )
+        scaled = (rows @ values @ sp.diags(columns)).tocsr()
         gram = (scaled @ scaled.T).toarray().astype(np.float64)
         own = gram.diagonal().copy()
         mean = own[history.degree > 0].mean() if history.weights.nnz else 1.0
         gram[np.diag_indices_from(gram)] += self.ridge * mean + LEAST + self.dropout / (1.0 - self.dropout) * own
-        inverse = _inverted(gram)
-        between = -inverse / (inverse.diagonal()[:, None] ** self.exponent)
-        np.fill_diagonal(between, 0.0)  # a user must not predict themselves
-        self.between_ = between.astype(np.float32)
+        self.inverse_ = inverted(gram)
+        self.others_ = scaled.T.tocsr()
+        recent = history.recent(self.half_life, self.floor, self.strength)
+        self.scored_ = (rows @ recent @ sp.diags(columns)).tocsr()
         self.values_ = values
         self.outputs_ = (values @ sp.diags(popularity**-self.output_power)).T.tocsr().astype(np.float32)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: what others hear, by how they predict the user."""
-        return np.ascontiguousarray((self.outputs_ @ self.between_[users].T).T)
+        return np.ascontiguousarray((self.outputs_ @ self._between(users).astype(np.float32).T).T)
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: each other user's part, shared out over what both have in common."""
-        others = np.arange(len(self.between_))
-        return shared_influence(self.values_, others, self.between_[user].astype(np.float64), user, tracks)
+        others = np.arange(len(self.inverse_))
+        return shared_influence(self.values_, others, self._between(np.array([user]))[0], user, tracks)
+
+    def _between(self, users: np.ndarray) -> np.ndarray:
+        """(n, users) float64: how others predict each of these."""
+        place = np.arange(len(users))
+        alike = (self.scored_[users] @ self.others_).toarray()
+        alike[place, users] = 0.0
+        through = alike @ self.inverse_
+        through -= (through[place, users] / self.inverse_[users, users])[:, None] * self.inverse_[users]
+        through[place, users] = 0.0  # a user must not predict themselves
+        return through
 
 
 def side_rows(history: History, artist_share: float, album_share: float, genre_share: float) -> sp.csr_matrix:
@@ -327,12 +410,12 @@ def _solve(rows: sp.csr_matrix, each: np.ndarray) -> _Solution:
     if rows.shape[0] >= rows.shape[1]:
         gram = (rows.T @ rows).toarray()
         gram[np.diag_indices_from(gram)] += each
-        inverse = _inverted(gram)
+        inverse = inverted(gram)
         return _Solution(rows, each, inverse, np.maximum(inverse.diagonal(), LEAST), by_rows=False)
     scaled = (rows @ sp.diags(1.0 / np.sqrt(each))).tocsr()
     gram = (scaled @ scaled.T).toarray()
     gram[np.diag_indices_from(gram)] += 1.0
-    inverse = _inverted(gram)
+    inverse = inverted(gram)
     columns = rows.tocsc()
     diagonal = np.empty(rows.shape[1])
     step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
@@ -343,7 +426,7 @@ def _solve(rows: sp.csr_matrix, each: np.ndarray) -> _Solution:
     return _Solution(rows, each, inverse, np.maximum(1.0 / each - diagonal / each**2, LEAST), by_rows=True)
 
 
-def _inverted(matrix: np.ndarray) -> np.ndarray:
+def inverted(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a symmetric positive definite matrix, which is overwritten."""
     if not len(matrix):
         return matrix

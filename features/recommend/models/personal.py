@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from features.compute.rows import sparse_row
+from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History
 from features.recommend.models.contract import Range
 from features.recommend.models.popular import popularity_behind
@@ -57,3 +57,9 @@ class Personal:
         history, _ = sparse_row(self.weights_, user)
         own = np.asarray(self.plays_[user].toarray()).ravel()
         return np.where(np.isin(history, tracks), own[history], 0.0).astype(np.float64)
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, _ = sparse_row(self.weights_, user)
+        own = dense_block(self.plays_, np.array([user]), tracks)
+        return np.where(history[:, None] == tracks[None, :], own, 0.0)

@@ -11,28 +11,53 @@ from features.recommend.models.contract import Range
 
 TIE = 1e-5
 """Popularity's share in other models' scores: it orders what they leave equal and moves nothing else."""
+FEW = 5.0
+"""Listeners at which a mean place is half believed."""
 
 
 @dataclass(eq=False)
 class Popular:
-    """Scores are numbers of listeners."""
+    """Scores are logarithms of numbers of listeners."""
 
     space: ClassVar[Mapping[str, Range]] = {}
 
     def fit(self, history: History) -> Self:
         """Counts listeners."""
-        self.listeners_ = history.listeners.astype(np.float32)
+        self.score_ = np.log1p(history.listeners).astype(np.float32)
         self.degree_ = history.degree
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: listeners of each track, in every row."""
-        return np.tile(self.listeners_, (len(users), 1))
+        """(n, tracks) float32: the same in every row."""
+        return np.tile(self.score_, (len(users), 1))
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) zeros: the history is not asked."""
         del tracks
         return np.zeros(self.degree_[user])
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) zeros."""
+        return np.zeros((self.degree_[user], len(tracks)))
+
+
+@dataclass(eq=False)
+class Late(Popular):
+    """How late in listeners' histories a track is reached: what is met early is often left out by who comes later.
+
+    Scores are mean places of the first listen, from 0 for the first to 1 for the last, drawn to the middle where few
+    have heard a track.
+    """
+
+    def fit(self, history: History) -> Self:
+        """Averages places."""
+        order = np.lexsort((history.first_at, history.owner))
+        owner = history.owner[order]
+        place = (np.arange(len(order)) - history.weights.indptr[owner] + 0.5) / history.degree[owner]
+        total = np.bincount(history.weights.indices[order], weights=place, minlength=history.weights.shape[1])
+        self.score_ = ((total + 0.5 * FEW) / (history.listeners + FEW)).astype(np.float32)
+        self.degree_ = history.degree
+        return self
 
 
 def popularity_behind(scores: np.ndarray, listeners: np.ndarray) -> np.ndarray:
