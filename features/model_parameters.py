@@ -58,7 +58,7 @@ def model_value(path: str, given: str | float) -> float:
     if path not in known:
         close = difflib.get_close_matches(path, known, n=1)
         raise ValueError(f"unknown parameter models.{path}{f'; did you mean models.{close[0]}?' if close else ''}")
-    kind, bounds = known[path], MODEL_BOUNDS[path.rpartition(".")[2]]
+    kind, bounds = known[path], MODEL_BOUNDS.get(path.rpartition(".")[2], Bounds(-math.inf))
     try:
         value = float(given)
     except ValueError:

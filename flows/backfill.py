@@ -3,6 +3,7 @@
 # No postponed annotations in this module: Prefect reads them when it makes the parameter schema.
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prefect import flow, get_run_logger
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +17,7 @@ from features.release.manifest import read_manifest, release_id
 from features.release.reference import last_backfill, read_reference
 from features.settings import get_settings
 from features.snapshot.clocks import open_inputs
-from flows.nightly import keep_schema, now, reporter, snapshot_inputs, stage
+from flows.nightly import keep_schema, now, reporter, snapshot_inputs, stage, with_parameter_file
 
 
 class Backfilled(BaseModel):
@@ -59,6 +60,8 @@ def backfill(
     last: str,
     every: str = "1d",
     parameters: NightlyParameters = NightlyParameters(),  # noqa: B008 - frozen
+    parameter_file: Path | None = None,
+    use_parameter_file: bool = True,
 ) -> list[Backfilled]:
     """Builds past releases one after the other; what readers follow stays as it is.
 
@@ -71,12 +74,16 @@ def backfill(
         last: likewise; must be over.
         every: the step, such as 1d, 12h or 1w.
         parameters: what shapes the releases.
+        parameter_file: as for a nightly run.
+        use_parameter_file: likewise.
 
     Raises:
-        InputError: a bad moment or step.
+        InputError: a bad moment or step, or a broken parameter file.
         DatabaseError, StorageError, BusyError: as for a nightly run; run again, it goes on where it stopped.
     """
     moments = moments_between(first, last, every, datetime.now(UTC))
+    if use_parameter_file:
+        parameters = with_parameter_file(parameters, parameter_file)
     log = get_run_logger()
     with open_database(get_settings()) as database:
         keep_schema()

@@ -17,6 +17,7 @@ from flows.commands import (
     demo,
     doctor,
     erase,
+    evaluate,
     importing,
     nightly,
     reading,
@@ -37,6 +38,7 @@ app.command()(importing.sample)
 app.command(name="nightly")(nightly.run)
 app.command(name="backfill")(backfill.run)
 app.command(name="attribution")(attribution.run)
+app.command(name="evaluate")(evaluate.run)
 app.add_typer(releases.app, name="releases")
 app.command()(reading.profile)
 app.command(name="similar-users")(reading.similar_users)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from features.attribution.attribute import Attributed, attribute_feedback
 from features.database import open_database
 from features.errors import GateError, NotFoundError, UnreachableError
+from features.parameter_file import find_parameter_file, laid_under, words_of
 from features.parameters import GateParameters, NightlyParameters, resolve_moments
 from features.progress import Progress, silent
 from features.release.build import build_release
@@ -225,6 +226,8 @@ def nightly(
     gate: bool = True,
     mirror_lists: bool = False,
     whole: bool = False,
+    parameter_file: Path | None = None,
+    use_parameter_file: bool = True,
 ) -> Result:
     """Builds the release of one day and makes it the one that readers follow.
 
@@ -235,9 +238,12 @@ def nightly(
         gate: False publishes even what fails its checks; the verdict is recorded either way.
         mirror_lists: True also writes the lists into `recommendations_cache`, for the app's older clients.
         whole: True reads all plays anew, also those that were read before.
+        parameter_file: written by `echotune evaluate --tune`, under what `parameters` says of models; the data folder's
+            own by default, where there is one.
+        use_parameter_file: False goes without.
 
     Raises:
-        InputError: a bad moment, or no plays to build from.
+        InputError: a bad moment, a broken parameter file, or no plays to build from.
         DatabaseError: the database can't be reached after retries, or refuses.
         StorageError: the data folder can't be written.
         GateError: a check failed; readers keep the live release.
@@ -247,6 +253,8 @@ def nightly(
     bound = now()
     moment, known = resolve_moments(as_of, known_at, bound)
     settings = get_settings()
+    if use_parameter_file:
+        parameters = with_parameter_file(parameters, parameter_file)
     with open_database(settings) as database:
         keep_schema()
         with hold_lease(database) as token:
@@ -282,6 +290,18 @@ def nightly(
 def now() -> datetime:
     """The moment of a run: what became known later is left for the next one."""
     return datetime.now(UTC)
+
+
+def with_parameter_file(parameters: NightlyParameters, path: Path | None) -> NightlyParameters:
+    """Parameters over those of a file: the given one, else the data folder's, if any; which it was is logged.
+
+    Raises:
+        InputError: it is not there or broken.
+    """
+    file = find_parameter_file(get_settings().echotune_home, path)
+    if file is not None:
+        get_run_logger().info("%s", words_of(file))
+    return laid_under(parameters, file)
 
 
 def read_manifest_or_none(home: Path, release: str) -> Manifest | None:

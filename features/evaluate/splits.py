@@ -85,11 +85,7 @@ def hold_out_last(
         user, track, at = history.plays.user, history.plays.track, history.plays.played_at
     else:
         user, track, at = history.owner, history.weights.indices, history.first_at
-    chance = np.random.default_rng(seed).permutation(len(user))
-    order = np.lexsort((chance, at, user))
-    count = np.bincount(user, minlength=shape[0])
-    place = np.arange(len(order)) - (np.cumsum(count) - count)[user[order]]
-    held = order[place >= np.ceil(count[user[order]] * (1.0 - share))]
+    held = _last_of_each(user, at, share, seed)
     cut = np.full(shape[0], np.iinfo(np.int64).max)
     np.minimum.at(cut, user[held], at[held])
     if repeats:
@@ -108,6 +104,40 @@ def hold_out_last(
     interactions = _interactions(before, as_of_ms=as_of_ms, half_life_days=half_life_days)
     relevant = _pairs(user[held], track[held], shape)
     return Split(before, interactions, relevant if repeats else _new(relevant, interactions))
+
+
+def hold_out_random(
+    dataset: Dataset, *, as_of_ms: int, half_life_days: float, share: float = 0.2, seed: int = 0
+) -> Split:
+    """Holds out tracks of each user by chance, with all that the user did with them: for data without time.
+
+    Of those a user took to the lesser part is held out: of `share` of fewer than five tracks nothing is.
+
+    Args:
+        dataset: not changed.
+        as_of_ms: moment that weights are decayed to.
+        half_life_days: as for the release's own interactions.
+        share: of each user's tracks, in (0, 1).
+        seed: which.
+    """
+    shape = _shape(dataset)
+    weights = _interactions(dataset, as_of_ms=as_of_ms, half_life_days=half_life_days).weights
+    user = np.repeat(np.arange(shape[0]), np.diff(weights.indptr))
+    held = _last_of_each(user, np.zeros(len(user)), share, seed)
+    gone = user[held].astype(np.int64) * shape[1] + weights.indices[held]
+    before = _kept(dataset, ~_among(dataset.plays, shape, gone), ~_among(dataset.feedback, shape, gone))
+    interactions = _interactions(before, as_of_ms=as_of_ms, half_life_days=half_life_days)
+    return Split(before, interactions, _pairs(user[held], weights.indices[held], shape))
+
+
+def _last_of_each(user: np.ndarray, at: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """(h,) int: positions of the last `share` of each user's entries by `at`; of one moment by chance."""
+    chance = np.random.default_rng(seed).permutation(len(user))
+    order = np.lexsort((chance, at, user))
+    count = np.bincount(user)
+    place = np.arange(len(order)) - (np.cumsum(count) - count)[user[order]]
+    last: np.ndarray = order[place >= np.ceil(count[user[order]] * (1.0 - share))]
+    return last
 
 
 def _shape(dataset: Dataset) -> tuple[int, int]:

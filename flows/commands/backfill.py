@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from features.database import open_database
+from features.parameter_file import find_parameter_file, words_of
 from features.parameters import moments_between, with_settings
 from features.settings import get_settings
 from flows.commands.nightly import flow_runs
-from flows.commands.options import Json, Pairs
+from flows.commands.options import Json, NoParameterFile, Pairs, ParametersFile
 from flows.console import say, show_json, show_table
 
 
@@ -19,19 +20,24 @@ def run(
     last: Annotated[str, typer.Option("--to", help="Likewise; must be over.")],
     every: Annotated[str, typer.Option(help="The step: 1d, 12h, 1w.")] = "1d",
     settings_pairs: Pairs = None,
+    parameters_file: ParametersFile = None,
+    no_parameter_file: NoParameterFile = False,
     as_json: Json = False,
 ) -> None:
     """Build past releases as they would have been known then, on disk only; readers keep the live one."""
     parameters = with_settings(settings_pairs or [])
     moments_between(first, last, every, datetime.now(UTC))  # a wrong one shows before anything is started
     settings = get_settings()
+    file = None if no_parameter_file else find_parameter_file(settings.echotune_home, parameters_file)
     with open_database(settings), flow_runs(settings.echotune_home):
         from flows.backfill import backfill
 
-        done = backfill(first, last, every, parameters)
+        done = backfill(first, last, every, parameters, parameters_file, not no_parameter_file)
     if as_json:
         show_json([entry.model_dump() for entry in done])
         return
+    if file is not None:
+        say(words_of(file))
     rows = [
         {
             "moment": entry.moment,

@@ -12,10 +12,11 @@ import typer
 
 from features.database import open_database
 from features.errors import EchotuneError, StorageError
+from features.parameter_file import find_parameter_file, words_of
 from features.parameters import resolve_moments, with_settings
 from features.settings import get_settings
 from features.storage import translated_storage_errors
-from flows.commands.options import Pairs
+from flows.commands.options import NoParameterFile, Pairs, ParametersFile
 from flows.console import progress_bars, say, show_table
 
 MIN_FREE_BYTES = 64_000_000
@@ -39,6 +40,8 @@ def run(
         bool, typer.Option("--whole", help="Read all plays anew: those changed in place are not noticed otherwise.")
     ] = False,
     settings_pairs: Pairs = None,
+    parameters_file: ParametersFile = None,
+    no_parameter_file: NoParameterFile = False,
 ) -> None:
     """Build the day's release and make it live, then note what listeners made of the lists they had."""
     publish_release(
@@ -48,6 +51,8 @@ def run(
         pairs=settings_pairs or [],
         mirror_lists=mirror_lists,
         whole=whole,
+        parameters_file=parameters_file,
+        use_parameter_file=not no_parameter_file,
     )
 
 
@@ -59,11 +64,16 @@ def publish_release(
     pairs: list[str],
     mirror_lists: bool = False,
     whole: bool = False,
+    parameters_file: Path | None = None,
+    use_parameter_file: bool = True,
 ) -> None:
     """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
     parameters = with_settings(pairs)
     resolve_moments(as_of, known_at, datetime.now(UTC))  # a wrong date shows before anything is started
     settings = get_settings()
+    file = (
+        find_parameter_file(settings.echotune_home, parameters_file) if use_parameter_file else None
+    )  # so does a broken one
     with open_database(settings):  # a wrong address or password shows at once, before Prefect starts
         with flow_runs(settings.echotune_home):
             from flows.nightly import nightly, read_manifest_or_none
@@ -76,8 +86,12 @@ def publish_release(
                 gate=gate,
                 mirror_lists=mirror_lists,
                 whole=whole,
+                parameter_file=parameters_file,
+                use_parameter_file=use_parameter_file,
             )
         manifest = read_manifest_or_none(settings.echotune_home, result.release)
+    if file is not None:
+        say(words_of(file))
     for note in result.taken.notes:
         say(note)
     say(f"asked the database for {result.taken.documents:,} documents, {result.taken.bytes / 1e6:,.1f} MB")
