@@ -54,9 +54,12 @@ class Attributed:
     def in_words(self) -> str:
         """One line for a person."""
         read, aside = sum(self.read.values()), sum(self.set_aside.values())
+        if not read and not self.changed:
+            return "nobody has answered a list that is still served"
         return (
             f"{read:,} responses: {self.explicit:,} to the list they name, {self.inferred:,} inferred, "
-            f"{self.unrelated:,} of no recommendation, {aside:,} set aside; feedback of {self.changed:,} lists changed"
+            f"{self.unrelated:,} of no recommendation, {aside:,} set aside; feedback of {self.changed:,} "
+            f"{'list' if self.changed == 1 else 'lists'} changed"
         )
 
 

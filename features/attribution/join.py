@@ -157,15 +157,17 @@ def credit(responses: Responses, batches: Iterable[Lists]) -> Credits:
         batches: lists of any releases in any order; one that comes twice counts once.
     """
     best = np.full(len(responses), _NONE, np.int32)
-    width = int(responses.track.max(initial=0)) + 1
+    if not len(responses):
+        return Credits(best.astype(np.int8), best)
+    width = int(responses.track.max()) + 1
     keys, first = np.unique(_keys(responses.user, responses.track, width), return_index=True)
     count = np.diff(first, append=len(responses))
     for batch in batches:
         entry, rank = _entries(batch)
-        wanted = (batch.tracks >= 0) & (batch.user[entry] >= 0) if len(keys) else np.zeros(len(entry), bool)
+        wanted = (batch.user[entry] >= 0) & (batch.tracks >= 0) & (batch.tracks < width)
         entry, rank, tracks = entry[wanted], rank[wanted], batch.tracks[wanted]
         sought = _keys(batch.user[entry], tracks, width)
-        at = np.minimum(np.searchsorted(keys, sought), max(len(keys) - 1, 0))
+        at = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
         hit = keys[at] == sought
         entry, rank, at = entry[hit], rank[hit], at[hit]
         row, source = _spread(first[at], count[at])
