@@ -36,7 +36,7 @@ class Catalog:
         popularity: (tracks,) float64 0..100, NaN unknown.
         explicit: (tracks,) bool; unknown counts as not explicit.
         markets: (tracks,) object, a frozenset of country codes or None where unknown.
-        year: (tracks,) float64, of the album's release; NaN unknown.
+        year: (tracks,) float64, when the album came out, in years such as 2019.5; NaN unknown.
     """
 
     names: np.ndarray
@@ -169,7 +169,7 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catal
     popularity = np.full(len(tracks), np.nan)
     popularity[known] = rows["popularity"].to_numpy()
     year = np.full(len(tracks), np.nan)
-    year[known] = pc.year(rows["released_at"]).to_numpy(zero_copy_only=False)
+    year[known] = _years(rows["released_at"])
     # an empty list is what a catalogue has that never asked for markets
     markets = _scattered(known, [frozenset(map(str.upper, m)) if m else None for m in rows["markets"].to_pylist()])
     return Catalog(
@@ -275,6 +275,12 @@ def _completion(plays: pa.Table, duration_ms: np.ndarray) -> np.ndarray:
     completion = plays["completion"].to_numpy().astype(np.float32)
     share = plays["play_ms"].to_numpy() / np.where(duration_ms > 0, duration_ms, np.nan)
     return np.where(np.isnan(completion), np.clip(share, 0.0, 1.0).astype(np.float32), completion)
+
+
+def _years(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) float64: dates as years and their share, NaN for null."""
+    day = pc.day_of_year(column).to_numpy(zero_copy_only=False)
+    return np.asarray(pc.year(column).to_numpy(zero_copy_only=False) + (day - 1) / 365.25, np.float64)
 
 
 def _milliseconds(column: pa.ChunkedArray) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.dataset import Catalog, Dataset
+from features.compute.dataset import Catalog, Dataset, StatedTaste
 from features.compute.interactions import Interactions, Plays
 from features.compute.rows import sparse_row
 from features.compute.weights import SIGNAL_WEIGHTS, SKIPPED
@@ -26,6 +26,7 @@ class History:
         plays: those that were not skipped, by user, time and track. Empty where only weights are known.
         catalog: by track number; None where nothing is known of tracks.
         aversion: (users, tracks) float64 CSR in (0, 1]: what users are put off by; None for nothing.
+        stated: what users said they like, None for nothing.
     """
 
     weights: sp.csr_matrix
@@ -34,6 +35,7 @@ class History:
     plays: Plays
     catalog: Catalog | None
     aversion: sp.csr_matrix | None = None
+    stated: StatedTaste | None = None
 
     def __repr__(self) -> str:
         users, tracks = self.weights.shape
@@ -121,7 +123,9 @@ def build_history(dataset: Dataset, interactions: Interactions) -> History:
         np.concatenate([kept.track, said.track[liked]]),
         np.concatenate([kept.played_at, said.created_at[liked]]),
     )
-    return History(interactions.weights, first_at, last_at, kept, dataset.catalog, interactions.aversion)
+    return History(
+        interactions.weights, first_at, last_at, kept, dataset.catalog, interactions.aversion, dataset.stated
+    )
 
 
 def history_of(weights: sp.csr_matrix, catalog: Catalog | None = None) -> History:

@@ -52,6 +52,7 @@ def eligible(history: History, parameters: NightlyParameters) -> list[str]:
         "proximity": timed,
         "proximity_ease": timed and tracks <= limit,
         "cease": content and min(users, tracks) <= limit,
+        "side_ials": content,
         "content": content,
         "personal": parameters.recommendations.include_heard and len(history.plays) > 0,
     }

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from features.recommend.models.content import Content
 from features.recommend.models.contract import Model
-from features.recommend.models.factors import IALS, ScaledSVD
+from features.recommend.models.factors import IALS, ScaledSVD, SideIALS
 from features.recommend.models.linear import Cease, Ease, LocalEase, ProximityEase, UserEase
 from features.recommend.models.neighbors import ItemKNN, UserKNN
 from features.recommend.models.personal import Personal
@@ -26,12 +26,13 @@ MODELS: Mapping[str, type[Model]] = MappingProxyType(
         "proximity": ProximityKNN,
         "proximity_ease": ProximityEase,
         "cease": Cease,
+        "side_ials": SideIALS,
         "content": Content,
         "personal": Personal,
     }
 )
 
-CONTENT_MODELS = frozenset({"content", "cease"})
+CONTENT_MODELS = frozenset({"content", "cease", "side_ials"})
 """Models that know tracks which nobody has heard, by what they are."""
 EVERYONE = frozenset({"popular", "late"})
 """Models that say the same to everyone: a blend may lean on them, but they put no track forward."""

@@ -1,4 +1,4 @@
-"""What tracks are, as one kernel: artist, album, genres, title, sound and year. It needs no listeners."""
+"""What tracks are, as one kernel: artist, album, genres, title, sound, age, popularity. It needs no listeners."""
 
 import re
 from collections.abc import Mapping
@@ -6,69 +6,103 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from features.compute.dataset import Catalog
 from features.compute.embeddings import standardized_audio
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY
 
 WORD = re.compile(r"\w+")
-AUDIO_WAVES, YEAR_WAVES = 256, 32
-AUDIO_WIDTH, YEAR_WIDTH = 3.0, 4.0
-"""How far apart two tracks are that sound half alike: standard deviations in all, and years."""
+WAVES = {"audio": 256, "age": 48, "popularity": 48}
+AUDIO_WIDTH, AGE_WIDTH, POPULARITY_WIDTH = 3.0, 0.35, 12.0
+"""How far apart two tracks are that count as half alike: standard deviations in all, the logarithm of age, points."""
+YOUNGEST = 0.15
+"""Years added to an age before its logarithm: weeks do not make two new releases unlike."""
+DAMPING = 0.7
+"""Power of a user's sums by artist, album, genre and title: the tenth track of an artist says less than the first."""
+SMOOTHED_USERS = 6000
+"""Most users that are compared with each other, a matrix of them all."""
+MEAN_USERS = 2000
+"""Users over whom a track's usual score is averaged, evenly drawn."""
+LEAST = 1e-9
 
 
 @dataclass(eq=False)
 class Content:
-    """Kernel regression on what tracks are: a track scores by its likeness to the history.
+    """Kernel ridge regression on what tracks are, in two steps.
 
-    Two tracks are alike by the shares of: one artist, one album, genres and title words in common (rare ones say more),
-    closeness in sound, closeness in year. What is unknown of a track adds nothing.
+    A user's profile is the sum over their history of what the tracks are, damped by kind, with what they stated. A
+    track's score is its likeness to the profile. Scores are smoothed over users of like profiles, by
+    K (K + `ridge`)^-1 of the users' kernel K, and divided by a track's usual score to a power: what counts is how much of
+    the interest in it is this user's.
+
+    Shares are those of kinds whose users' kernels have been brought to one scale: of tracks heard in common (`heard`,
+    between users only), artist, album, genres, title words (rare ones say more), closeness in sound, in age and in the
+    catalogue's popularity. What is unknown of a track adds nothing.
 
     Args:
         artist: share.
         album: share.
         genre: share.
-        title: share of the words of the title.
-        audio: share; closeness is a Gaussian of the standardized features.
-        year: share; likewise.
-        lift: scores are divided by a track's mean score to it, so that what is like everything does not win.
-        half_life: of the history at scoring, in tracks played since.
+        title: share.
+        audio: share.
+        age: share.
+        popularity: share.
+        heard: share of tracks in common.
+        stated: weight of genres and artists stated in common, beside a kernel of unit diagonal.
+        ridge: of the smoothing.
+        own: how much a user counts for themselves beside the others.
+        lift: scores are divided by the usual one to it.
+        cold_lift: likewise of tracks without listeners: few are like them, so that what is usual says more.
+        half_life: of the history, in tracks played since.
         floor: what is never forgotten of it.
         strength: power of the weights in it.
         seed: of the random features.
 
     Source:
-        Rahimi & Recht (2007), "Random features for large-scale kernel machines", for sound and year.
+        Stock, Pahikkala, Airola, De Baets & Waegeman (2018), "A comparative study of pairwise learning methods based on
+        kernel ridge regression" (two-step); Rahimi & Recht (2007) for the random features of sound, age and popularity.
     """
 
     space: ClassVar[Mapping[str, Range]] = {
-        "artist": Range(0.1, 3.0, log=True),
-        "album": Range(0.02, 1.0, log=True, also=(0.0,)),
-        "genre": Range(0.02, 2.0, log=True, also=(0.0,)),
-        "title": Range(0.02, 1.0, log=True, also=(0.0,)),
-        "audio": Range(0.02, 2.0, log=True, also=(0.0,)),
-        "year": Range(0.02, 2.0, log=True, also=(0.0,)),
+        "artist": Range(0.01, 3.0, log=True),
+        "album": Range(0.03, 8.0, log=True),
+        "genre": Range(0.01, 3.0, log=True, also=(0.0,)),
+        "title": Range(0.003, 0.3, log=True, also=(0.0,)),
+        "audio": Range(0.01, 1.0, log=True, also=(0.0,)),
+        "age": Range(0.01, 1.0, log=True, also=(0.0,)),
+        "popularity": Range(0.005, 1.0, log=True, also=(0.0,)),
+        "heard": Range(0.1, 10.0, log=True),
+        "stated": Range(0.05, 3.0, log=True, also=(0.0,)),
+        "ridge": Range(0.05, 5.0, log=True),
+        "own": Range(0.5, 5.0, log=True),
         "lift": Range(0.0, 0.8),
-        **RECENCY,
+        "half_life": Range(3, 300, log=True, also=(1e9,)),
+        "floor": Range(0.05, 1.0, log=True),
     }
 
-    artist: float = 1.0
-    album: float = 0.3
-    genre: float = 0.4
-    title: float = 0.1
-    audio: float = 0.3
-    year: float = 0.2
-    lift: float = 0.3
-    half_life: float = 100.0
+    artist: float = 0.15
+    album: float = 3.0
+    genre: float = 0.3
+    title: float = 0.01
+    audio: float = 0.05
+    age: float = 0.07
+    popularity: float = 0.03
+    heard: float = 2.0
+    stated: float = 1.0
+    ridge: float = 0.25
+    own: float = 1.33
+    lift: float = 0.15
+    cold_lift: float = 1.1
+    half_life: float = 20.0
     floor: float = 0.3
     strength: float = 0.3
     seed: int = 20_260_101
 
     def fit(self, history: History) -> Self:
-        """Lays out what tracks are.
+        """Lays out what tracks are, and how alike users are in it.
 
         Raises:
             ValueError: the history knows nothing of tracks.
@@ -76,39 +110,87 @@ class Content:
         if history.catalog is None:
             raise ValueError("the history has no catalogue; a content model needs one")
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
-        shares = {"artist": self.artist, "album": self.album, "genre": self.genre, "title": self.title}
-        named = [kind * np.sqrt(shares[name]) for name, kind in named_features(history.catalog).items()]
-        self.named_ = sp.hstack(named, format="csr").astype(np.float32)
-        self.felt_ = np.hstack(
-            [
-                audio_waves(history.catalog, self.seed) * np.sqrt(self.audio),
-                year_waves(history.catalog, self.seed) * np.sqrt(self.year),
-            ]
-        ).astype(np.float32)
-        total = np.asarray(self.scored_.sum(axis=0)).ravel()
-        mean = self.named_ @ (total @ self.named_) + self.felt_ @ (total @ self.felt_)
-        usual = max(float(mean.mean()), 1e-9)
-        self.scale_ = (np.maximum(mean / usual, 0.05) ** -self.lift).astype(np.float32)
+        named = named_features(history.catalog)
+        felt = felt_features(history.catalog, self.seed)
+        fade = sp.diags(np.maximum(history.degree, 1.0) ** -0.5)
+        profiles: dict[str, sp.csr_matrix | np.ndarray] = {
+            kind: (fade @ _damped(self.scored_ @ matrix)).tocsr() + _stated(history, kind, matrix.shape)
+            for kind, matrix in named.items()
+        }
+        profiles |= {kind: fade @ (self.scored_ @ matrix) for kind, matrix in felt.items()}
+        share = {kind: getattr(self, kind) / _scale(rows) for kind, rows in profiles.items()}
+        self.named_, self.felt_ = _joined(named, felt, share)
+        self.named_profiles_, self.felt_profiles_ = _joined(
+            {kind: profiles[kind] for kind in named}, {kind: profiles[kind] for kind in felt}, share
+        )
+        self.known_ = (np.diff(self.named_.indptr) > 0) | np.any(self.felt_ != 0, axis=1)
+        self.smoothing_ = self._smoothing(history, profiles, share, fade)
+        some = np.unique(np.linspace(0, len(history.degree) - 1, MEAN_USERS).astype(np.int64))
+        some = some[history.degree[some] > 0]
+        usual = np.zeros(len(self.known_))
+        step = max(1, 4_000_000 // max(len(self.known_), 1))
+        for start in range(0, len(some), step):
+            usual += self._above_least(some[start : start + step]).sum(axis=0)
+        usual = usual / usual[self.known_].mean() if usual.any() else np.ones_like(usual)
+        power = np.where(history.listeners > 0, self.lift, self.cold_lift)
+        self.lift_ = (np.maximum(usual, 1e-3) ** -power).astype(np.float32)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: summed likeness to the history."""
-        rows = self.scored_[users]
-        raw = ((rows @ self.named_) @ self.named_.T).toarray() + (rows @ self.felt_) @ self.felt_.T
-        return raw * self.scale_[None, :]
+        """(n, tracks) float32, not negative: likeness to the profile; 0 for tracks of which nothing is known."""
+        return self._above_least(users) * self.lift_[None, :]
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: exact, since scores are linear in the history."""
+        """(h,) float64: how like each track of the history is to these, by its worth in it."""
         history, worth = liked_row(self.scored_, user)
-        scale = self.scale_[tracks].astype(np.float64)
-        total = self.named_[history] @ (self.named_[tracks].T @ scale)
-        total += self.felt_[history] @ (self.felt_[tracks].T @ scale)
-        return worth * total
+        lift = self.lift_[tracks].astype(np.float64)
+        total = self.named_[history] @ (self.named_[tracks].T @ lift)
+        return worth * (total + self.felt_[history] @ (self.felt_[tracks].T @ lift))
+
+    def _smoothing(
+        self,
+        history: History,
+        profiles: Mapping[str, sp.csr_matrix | np.ndarray],
+        share: Mapping[str, float],
+        fade: sp.dia_matrix,
+    ) -> np.ndarray | None:
+        """(users, users) float32: how much of whose scores each user takes; None where there are too many users."""
+        users = len(history.degree)
+        if users > SMOOTHED_USERS:
+            return None
+        heard = (fade @ self.scored_).tocsr()
+        alike = (heard @ heard.T).toarray() * (self.heard / _scale(heard))
+        for kind, rows in profiles.items():
+            product = rows @ rows.T
+            alike += share[kind] * (product.toarray() if sp.issparse(product) else product)
+        length = np.sqrt(np.maximum(alike.diagonal(), LEAST))
+        alike = alike / np.outer(length, length)
+        if self.stated > 0 and history.stated is not None:
+            said = sp.hstack([history.stated.genres, history.stated.artists], format="csr").astype(np.float64)
+            said = (sp.diags(1.0 / np.sqrt(np.maximum(np.diff(said.indptr), 1))) @ said).tocsr()
+            alike += self.stated * (said @ said.T).toarray()
+        ridged = alike + self.ridge * np.eye(users)
+        smoothing = scipy.linalg.solve(ridged, alike, assume_a="pos").T
+        smoothing[np.diag_indices(users)] *= self.own
+        return np.asarray(smoothing, np.float32)
+
+    def _above_least(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: likeness, smoothed, from the user's least on; 0 for tracks of which nothing is known."""
+        if self.smoothing_ is None:
+            named, felt = self.named_profiles_[users], self.felt_profiles_[users]
+            raw = (named @ self.named_.T).toarray()
+        else:
+            rows = self.smoothing_[users]
+            named, felt = np.asarray((self.named_profiles_.T @ rows.T).T), rows @ self.felt_profiles_
+            raw = np.asarray((self.named_ @ named.T).T)
+        raw = raw + felt @ self.felt_.T
+        raw -= raw.min(axis=1, keepdims=True, initial=np.inf)
+        raw[:, ~self.known_] = 0.0
+        return np.ascontiguousarray(raw, np.float32)
 
 
 def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
     """(tracks, k) float64 CSR each: artist and album as 0 and 1; genres and title words by rarity, in unit rows."""
-    tracks = len(catalog.artist)
     words: dict[str, int] = {}
     titled = [
         (track, words.setdefault(word, len(words)))
@@ -118,8 +200,27 @@ def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
     return {
         "artist": artist_rows(catalog).T.tocsr(),
         "album": album_rows(catalog).T.tocsr(),
-        "genre": _by_rarity(catalog.genres.astype(np.float64)),
-        "title": _by_rarity(_ones(np.array(titled, np.int64).reshape(-1, 2), tracks)),
+        "genre": by_rarity(catalog.genres.astype(np.float64)),
+        "title": by_rarity(_ones(np.array(titled, np.int64).reshape(-1, 2), len(catalog.names))),
+    }
+
+
+def felt_features(catalog: Catalog, seed: int) -> dict[str, np.ndarray]:
+    """(tracks, k) float64 each: products of rows are Gaussians of how far apart tracks are, less the mean; 0 unknown.
+
+    Of the audio features, one that is missing counts as average. Ages are counted from the newest track.
+    """
+    known = ~np.isnan(catalog.year)
+    newest = np.max(catalog.year, where=known, initial=-np.inf) if known.any() else 0.0
+    age = np.log(np.maximum(newest - catalog.year, 0.0) + YOUNGEST)
+    return {
+        "audio": _waves(
+            standardized_audio(catalog.audio), ~np.isnan(catalog.audio).all(axis=1), AUDIO_WIDTH, "audio", seed
+        ),
+        "age": _waves(age[:, None], known, AGE_WIDTH, "age", seed),
+        "popularity": _waves(
+            catalog.popularity[:, None], ~np.isnan(catalog.popularity), POPULARITY_WIDTH, "popularity", seed
+        ),
     }
 
 
@@ -138,35 +239,19 @@ def album_rows(catalog: Catalog) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(known)), (albums, known)), shape=(len(numbers), len(catalog.albums)))
 
 
-def audio_waves(catalog: Catalog, seed: int) -> np.ndarray:
-    """(tracks, `AUDIO_WAVES`) float64: products of rows are Gaussians of how far apart tracks sound; 0 where unknown.
+def side_rows(catalog: Catalog, artist_share: float, album_share: float, genre_share: float) -> sp.csr_matrix:
+    """(k, tracks) float32 CSR: a row for each artist, album and genre of at least two tracks, weighed by its kind.
 
-    A feature that is missing counts as average.
+    A track's genres share a length of 1, rare ones more of it.
     """
-    heard = ~np.isnan(catalog.audio).all(axis=1)
-    standard = standardized_audio(catalog.audio)
-    return np.where(heard[:, None], _waves(standard, AUDIO_WIDTH, AUDIO_WAVES, seed), 0.0)
+    genres = by_rarity(catalog.genres.astype(np.float64)).T
+    kinds = ((artist_rows(catalog), artist_share), (album_rows(catalog), album_share), (genres, genre_share))
+    stacked = sp.vstack([matrix * share for matrix, share in kinds], format="csr")
+    stacked.eliminate_zeros()  # of kinds without a share
+    return stacked[np.diff(stacked.indptr) > 1].astype(np.float32)
 
 
-def year_waves(catalog: Catalog, seed: int) -> np.ndarray:
-    """(tracks, `YEAR_WAVES`) float64: likewise of years."""
-    dated = ~np.isnan(catalog.year)
-    years = np.where(dated, catalog.year, 2000.0)[:, None] - 2000.0
-    return np.where(dated[:, None], _waves(years, YEAR_WIDTH, YEAR_WAVES, seed), 0.0)
-
-
-def _waves(values: np.ndarray, width: float, count: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    direction = rng.normal(0.0, 1.0 / width, (values.shape[1], count))
-    return np.sqrt(2.0 / count) * np.cos(values @ direction + rng.uniform(0.0, 2.0 * np.pi, count))
-
-
-def _ones(pairs: np.ndarray, tracks: int) -> sp.csr_matrix:
-    columns = int(pairs[:, 1].max(initial=-1)) + 1
-    return sp.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(tracks, columns))
-
-
-def _by_rarity(matrix: sp.csr_matrix) -> sp.csr_matrix:
+def by_rarity(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Columns by the logarithm of how rare they are, rows at unit length; what no other track has says nothing."""
     size = np.asarray((matrix > 0).sum(axis=0)).ravel()
     rarity = np.where(size > 1, np.log(max(matrix.shape[0], 1) / np.maximum(size, 1)), 0.0)
@@ -174,3 +259,52 @@ def _by_rarity(matrix: sp.csr_matrix) -> sp.csr_matrix:
     weighed.eliminate_zeros()
     length = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
     return (sp.diags(1.0 / np.where(length > 0, length, 1.0)) @ weighed).tocsr()
+
+
+def _joined(
+    named: Mapping[str, sp.csr_matrix], felt: Mapping[str, np.ndarray], share: Mapping[str, float]
+) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Kinds side by side, each by the root of its share, so that products of rows have the share itself."""
+    return (
+        sp.hstack([matrix * np.sqrt(share[kind]) for kind, matrix in named.items()], format="csr").astype(np.float32),
+        np.hstack([matrix * np.sqrt(share[kind]) for kind, matrix in felt.items()]).astype(np.float32),
+    )
+
+
+def _waves(values: np.ndarray, known: np.ndarray, width: float, kind: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    count = WAVES[kind]
+    direction = rng.normal(0.0, 1.0 / width, (values.shape[1], count))
+    phase = rng.uniform(0.0, 2.0 * np.pi, count)
+    waves = np.zeros((len(values), count))
+    waves[known] = np.sqrt(2.0 / count) * np.cos(values[known] @ direction + phase)
+    waves[known] -= waves[known].mean(axis=0) if known.any() else 0.0
+    return waves
+
+
+def _damped(sums: sp.csr_matrix) -> sp.csr_matrix:
+    sums = sums.tocsr()
+    sums.data = np.sign(sums.data) * np.abs(sums.data) ** DAMPING
+    return sums
+
+
+def _stated(history: History, kind: str, shape: tuple[int, int]) -> sp.csr_matrix:
+    """(users, k) float64 CSR: stated artists and genres, in a profile as one track of each would stand."""
+    users = len(history.degree)
+    if history.stated is None or kind not in {"artist", "genre"}:
+        return sp.csr_matrix((users, shape[1]))
+    said = history.stated.artists if kind == "artist" else history.stated.genres
+    many = np.sqrt(np.maximum(np.diff(said.indptr), 1) * np.maximum(history.degree, 1.0))
+    return (sp.diags(1.0 / many) @ said.astype(np.float64)).tocsr()
+
+
+def _scale(rows: sp.csr_matrix | np.ndarray) -> float:
+    """Root mean square of the rows' squared lengths, the scale of their kernel; 1 for nothing."""
+    squares = np.asarray((sp.csr_matrix(rows).power(2)).sum(axis=1), np.float64)
+    size = float(np.sqrt(np.mean(squares**2)))
+    return size if size > 0 else 1.0
+
+
+def _ones(pairs: np.ndarray, tracks: int) -> sp.csr_matrix:
+    columns = int(pairs[:, 1].max(initial=-1)) + 1
+    return sp.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(tracks, columns))

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
 from features.recommend.history import History, liked_row
+from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY
 
@@ -69,6 +70,7 @@ class ScaledSVD:
             right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=self.seed)[2]
         recent = history.recent(self.half_life, self.floor, self.strength)
         self.scored_ = (recent @ sp.diags(popularity**-self.popularity_power)).tocsr()
+        self.scored_.sort_indices()  # in the order of the history, which a product does not keep
         self.factors_ = right.T
         self.popularity_ = popularity**self.output_power
         return self
@@ -131,15 +133,15 @@ class IALS:
 
     def fit(self, history: History) -> Self:
         """Alternates; ends with the users, so that their factors belong to the tracks'."""
-        values = history.values(self.weight_power)
-        users, tracks = values.shape
+        values = self._rows(history)
+        rows, tracks = values.shape
         rng = np.random.default_rng(self.seed)
         # float32 halves the time; the normal equations are well conditioned by the regularisation
         factors = rng.normal(0.0, 0.1 / np.sqrt(self.dimensions), (tracks, self.dimensions)).astype(np.float32)
         transposed = values.T.tocsr()
         for _ in range(self.iterations):
             own = self._solved(values, factors, tracks)
-            factors = self._solved(transposed, own, users)
+            factors = self._solved(transposed, own, rows)
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         self.scored_.data = np.maximum(self.scored_.data, 0.0)  # squares have no place for what one is put off by
         self.scored_.eliminate_zeros()
@@ -163,6 +165,10 @@ class IALS:
         matrix = (own * weight[:, None]).T @ own + self.unobserved * self.gram_ + ridge * np.eye(own.shape[1])
         total = self.track_factors_[tracks].astype(np.float64).sum(axis=0)
         return weight * (own @ np.linalg.solve(matrix, total))
+
+    def _rows(self, history: History) -> sp.csr_matrix:
+        """(n, tracks) float32 CSR: what factors are learned from."""
+        return history.values(self.weight_power)
 
     def _solved(self, values: sp.csr_matrix, other: np.ndarray, possible: int) -> np.ndarray:
         """(n, d) float32: the least squares solution of each row, given the other side's factors.
@@ -193,6 +199,43 @@ class IALS:
             result[rows] = _shorter(factors, root, diagonal)
             start += len(rows)
         return result @ axes.T
+
+
+@dataclass(eq=False)
+class SideIALS(IALS):
+    """iALS with what tracks are stacked under what users hear: artists, albums and genres as further users.
+
+    A track that few have heard gets its factors from its like; one nobody has, too. The regularisation is to be lower
+    than without, since such rows count in a track's frequency.
+
+    Args:
+        content: weight of the rows of side information beside the users'.
+        artist_share: of artists' rows; albums' and genres' are as named.
+        album_share: of albums' rows.
+        genre_share: of genres' rows, more for rare ones.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        **IALS.space,
+        "content": Range(0.3, 8.0, log=True),
+        "album_share": Range(0.0, 1.0, also=(0.0,)),
+        "genre_share": Range(0.1, 1.0, log=True, also=(0.0,)),
+    }
+
+    unobserved: float = 0.15
+    regularization: float = 0.01
+    frequency_power: float = 0.88
+    content: float = 2.0
+    artist_share: float = 1.0
+    album_share: float = 0.5
+    genre_share: float = 1.0
+
+    def _rows(self, history: History) -> sp.csr_matrix:
+        values = history.values(self.weight_power)
+        if history.catalog is None:
+            return values
+        beside = side_rows(history.catalog, self.artist_share, self.album_share, self.genre_share)
+        return sp.vstack([values, beside * np.float32(self.content)], format="csr")
 
 
 def _shorter(factors: np.ndarray, target: np.ndarray, diagonal: np.ndarray) -> np.ndarray:

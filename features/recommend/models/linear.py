@@ -9,7 +9,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from features.recommend.history import History, liked_row
-from features.recommend.models.content import album_rows, artist_rows
+from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, shared_influence, strongest
 from features.recommend.models.popular import popularity_behind
@@ -128,7 +128,7 @@ class Cease(Ease):
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         rows = _rows(history, self.weight_power, self.degree_power)
         if history.catalog is not None:
-            beside = side_rows(history, self.artist_share, self.album_share, self.genre_share)
+            beside = side_rows(history.catalog, self.artist_share, self.album_share, self.genre_share)
             rows = sp.vstack([rows, beside * np.float32(self.content)], format="csr")
         self.solution_ = self._solved(history, rows)
         self.scale_ = self.solution_.diagonal**-self.exponent
@@ -312,7 +312,7 @@ class UserEase:
         self.others_ = scaled.T.tocsr()
         recent = history.recent(self.half_life, self.floor, self.strength)
         self.scored_ = (rows @ recent @ sp.diags(columns)).tocsr()
-        self.values_ = values
+        self.scored_.sort_indices()  # in the order of the history, which a product does not keep
         self.outputs_ = (values @ sp.diags(popularity**-self.output_power)).T.tocsr().astype(np.float32)
         return self
 
@@ -322,8 +322,9 @@ class UserEase:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: each other user's part, shared out over what both have in common."""
-        others = np.arange(len(self.inverse_))
-        return shared_influence(self.values_, others, self._between(np.array([user]))[0], user, tracks)
+        given = self._between(np.array([user]))[0] * np.asarray(self.outputs_[tracks].sum(axis=0)).ravel()
+        history, worth = liked_row(self.scored_, user)
+        return shared_influence(worth, self.others_[history], given)
 
     def _between(self, users: np.ndarray) -> np.ndarray:
         """(n, users) float64: how others predict each of these."""
@@ -334,22 +335,6 @@ class UserEase:
         through -= (through[place, users] / self.inverse_[users, users])[:, None] * self.inverse_[users]
         through[place, users] = 0.0  # a user must not predict themselves
         return through
-
-
-def side_rows(history: History, artist_share: float, album_share: float, genre_share: float) -> sp.csr_matrix:
-    """(k, tracks) float32 CSR: a row for each artist, album and genre of at least two tracks, weighed by its kind.
-
-    Albums of one name by different artists are different ones. A genre's row is also divided by the root of its
-    size, since a common genre says little.
-    """
-    catalog = history.catalog
-    assert catalog is not None
-    genres = catalog.genres.astype(np.float64).T.tocsr()
-    uncommon = sp.diags(np.maximum(np.diff(genres.indptr), 1) ** -0.5) @ genres
-    kinds = ((artist_rows(catalog), artist_share), (album_rows(catalog), album_share), (uncommon, genre_share))
-    stacked = sp.vstack([matrix * share for matrix, share in kinds], format="csr")
-    stacked.eliminate_zeros()  # of kinds without a share
-    return stacked[np.diff(stacked.indptr) > 1].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,6 +127,7 @@ class UserKNN:
         recent = history.recent(self.half_life, self.floor, self.strength)
         others = (self.values_ @ columns).tocsr().astype(np.float32)
         self.similarity_ = _nearest(recent, others, self.neighbors, self.shrink, self.power, self.asymmetry)
+        self.scored_, self.others_ = recent, others
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -135,30 +136,26 @@ class UserKNN:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: each neighbour's part, shared out over what both have in common."""
-        return shared_influence(self.values_, *sparse_row(self.similarity_, user), user, tracks)
+        neighbors, similarity = sparse_row(self.similarity_, user)
+        given = similarity * np.asarray(self.values_[neighbors][:, tracks].sum(axis=1)).ravel()
+        history, worth = liked_row(self.scored_, user)
+        return shared_influence(worth, self.others_[neighbors][:, history].T, given)
 
 
-def shared_influence(
-    values: sp.csr_matrix, others: np.ndarray, similarity: np.ndarray, user: int, tracks: np.ndarray
-) -> np.ndarray:
-    """(h,) float64: what other users add to the scores of `tracks`, by the share each track has in what they share.
+def shared_influence(worth: np.ndarray, theirs: sp.csr_matrix, given: np.ndarray) -> np.ndarray:
+    """(h,) float64: what other users give a score, by the share each track has in what makes them alike.
+
+    What is given by those who have nothing in common with the user is nobody's.
 
     Args:
-        values: (users, tracks) CSR.
-        others: (m,) users.
-        similarity: (m,) float, of each to `user`.
-        user: whose history is asked.
-        tracks: whose scores are summed.
+        worth: (h,) float64, of each track of the history when users are compared.
+        theirs: (h, m) sparse, what it is worth to each of the others.
+        given: (m,) float, each one's part in the score.
     """
-    history, own = sparse_row(values, user)
-    if not len(others) or not len(history):
-        return np.zeros(len(history))
-    theirs = values[others]
-    given = similarity * np.asarray(theirs[:, tracks].sum(axis=1)).ravel()
-    common = theirs[:, history].multiply(own[None, :]).tocsr()
-    total = np.asarray(common.sum(axis=1)).ravel()
-    share = np.divide(given, total, out=np.zeros(len(others)), where=total > 0)
-    return np.asarray(common.T @ share).ravel().astype(np.float64)
+    common = sp.diags(worth) @ theirs.astype(np.float64)
+    total = np.asarray(common.sum(axis=0)).ravel()
+    share = np.divide(given, total, out=np.zeros(len(given)), where=total > 0)
+    return np.asarray(common @ share).ravel()
 
 
 def _nearest(
@@ -169,7 +166,7 @@ def _nearest(
     their_square = np.asarray(others.multiply(others).sum(axis=1)).ravel().astype(np.float64)
     transposed = others.T.tocsr()
     blocks = []
-    step = max(1, 20_000_000 // max(rows.shape[0], 1))
+    step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
     for start in range(0, rows.shape[0], step):
         block = (rows[start : start + step] @ transposed).tocsr()
         owner = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))

@@ -46,14 +46,18 @@ class Late(Popular):
     """How late in listeners' histories a track is reached: what is met early is often left out by who comes later.
 
     Scores are mean places of the first listen, from 0 for the first to 1 for the last, drawn to the middle where few
-    have heard a track.
+    have heard a track. Tracks that began at one moment share the middle of their places.
     """
 
     def fit(self, history: History) -> Self:
         """Averages places."""
         order = np.lexsort((history.first_at, history.owner))
         owner = history.owner[order]
-        place = (np.arange(len(order)) - history.weights.indptr[owner] + 0.5) / history.degree[owner]
+        begins = np.ones(len(order), bool)
+        begins[1:] = (owner[1:] != owner[:-1]) | np.diff(history.first_at[order]).astype(bool)
+        moment = np.cumsum(begins) - 1
+        middle = np.flatnonzero(begins) + np.bincount(moment) / 2
+        place = (middle[moment] - history.weights.indptr[owner]) / history.degree[owner]
         total = np.bincount(history.weights.indices[order], weights=place, minlength=history.weights.shape[1])
         self.score_ = ((total + 0.5 * FEW) / (history.listeners + FEW)).astype(np.float32)
         self.degree_ = history.degree
