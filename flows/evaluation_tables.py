@@ -9,7 +9,10 @@ from features.evaluate.tuning import Tuning
 
 Cells = Mapping[str, Row]
 UNDEFINED = "–"
-LACKING = {"novelty": "they are empty", "diversity": "fewer than two tracks, or nothing is known of any track"}
+LACKING = {
+    "novelty": "are empty",
+    "diversity": "have fewer than two tracks, or where nothing is known of any track",
+}
 
 
 def overall_table(report: Report) -> list[dict[str, Any]]:
@@ -59,9 +62,11 @@ def sentences(report: Report) -> Iterator[str]:
             content = f", more of content for who has few tracks ({recipe.evidence_tracks:g})"
             yield f"{name} = {_shares(recipe.shares)}{content if recipe.evidence_tracks else ''}"
     longest = max(row.k for row in report.rows)
-    for row in report.rows:
-        if (row.group, row.k) == (EVERYBODY, longest) and row.metric in LACKING and row.undefined:
-            yield f"{row.strategy}: {row.undefined:,} lists have no {row.metric}: {LACKING[row.metric]}"
+    for metric, why in LACKING.items():
+        rows = [r for r in report.rows if (r.group, r.k, r.metric) == (EVERYBODY, longest, metric) and r.undefined]
+        if rows:
+            lists = ", ".join(f"{row.undefined:,} of {row.strategy}" for row in rows)
+            yield f"no {metric} for lists that {why}: {lists}"
 
 
 def tuning_table(found: Tuning) -> list[dict[str, Any]]:

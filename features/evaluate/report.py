@@ -144,14 +144,15 @@ def evaluate(
         lists[name] = rank(ranker, name, users, parameters, k=max(ks))
     served, popular, stated = _newcomer_lists(ranker, newcomers, max(ks))
     tell("ranking", len(shown), len(shown))
-    measure = _Measure(ranker, split.relevant, ks, how.seed, _vectors(ranker, parameters))
+    without = frozenset(name for name, ranked in lists.items() if not (ranked >= 0).any())
+    measure = _Measure(ranker, split.relevant, ks, how.seed, _vectors(ranker, parameters), without)
     rows: list[Row] = []
     for number, (group, chosen) in enumerate(groups(ranker.history.degree[users])):
         tell("measuring", number, len(BUCKETS) + 1)
         rows += measure.rows(group, users[chosen], {n: ranked[chosen] for n, ranked in lists.items()}, against)
     for group, chosen in ((NEWCOMERS, np.ones(len(newcomers), bool)), (STATED, stated)):
         both = {SERVED: served[chosen], POPULAR: popular[chosen]}
-        rows += measure.rows(group, newcomers[chosen], both, POPULAR)
+        rows += replace(measure, without=frozenset()).rows(group, newcomers[chosen], both, POPULAR)
     tell("measuring", len(BUCKETS) + 1, len(BUCKETS) + 1)
     history = int((ranker.history.degree > 0).sum())
     counts = {
@@ -196,6 +197,8 @@ class _Measure:
         ks: places that count.
         seed: of the resamples.
         vectors: (tracks, d) what tracks are; None where nothing is known of any.
+        without: strategies that made no list for anybody, such as one by content where nothing is known of tracks: all
+            of theirs is undefined. One empty list among others is no hit.
     """
 
     ranker: Ranker
@@ -203,6 +206,7 @@ class _Measure:
     ks: Sequence[int]
     seed: int
     vectors: np.ndarray | None
+    without: frozenset[str]
 
     def rows(self, group: str, users: np.ndarray, lists: Mapping[str, np.ndarray], against: str) -> list[Row]:
         """Every figure of a group.
@@ -218,7 +222,7 @@ class _Measure:
             (name, k, metric): values
             for name, ranked in lists.items()
             for k in self.ks
-            for metric, values in self._by_user(ranked, relevant, k).items()
+            for metric, values in self._by_user(name, ranked, relevant, k).items()
         }
         columns = list(cells.values()) + [
             values - cells[against, k, metric] for (name, k, metric), values in cells.items()
@@ -230,20 +234,23 @@ class _Measure:
             rows.append(row if name == against else _compared(row, means, len(cells) + number))
         for name, ranked in lists.items():
             for k in self.ks:
-                share = coverage_at_k(ranked, k, self.relevant.shape[1]) if len(users) else np.nan
-                rows.append(Row(group, name, k, "coverage", share, np.nan, np.nan, len(users), 0))
+                made = 0 if name in self.without else len(users)
+                share = coverage_at_k(ranked, k, self.relevant.shape[1]) if made else np.nan
+                rows.append(Row(group, name, k, "coverage", share, np.nan, np.nan, made, len(users) - made))
         return rows
 
-    def _by_user(self, ranked: np.ndarray, relevant: sp.csr_matrix, k: int) -> dict[str, np.ndarray]:
-        history = self.ranker.history
+    def _by_user(self, name: str, ranked: np.ndarray, relevant: sp.csr_matrix, k: int) -> dict[str, np.ndarray]:
+        """(n,) each; NaN where undefined."""
+        nothing = np.full(len(ranked), np.nan)
+        if name in self.without:
+            return dict.fromkeys((*RANKED_METRICS, "novelty", "diversity"), nothing)
+        history, vectors = self.ranker.history, self.vectors
         return {
             "recall": recall_at_k(ranked, relevant, k),
             "ndcg": ndcg_at_k(ranked, relevant, k),
             "map": average_precision_at_k(ranked, relevant, k),
             "novelty": novelty_at_k(ranked, history.listeners, int((history.degree > 0).sum()), k),
-            "diversity": np.full(len(ranked), np.nan)
-            if self.vectors is None
-            else intra_list_diversity_at_k(ranked, self.vectors, k),
+            "diversity": nothing if vectors is None else intra_list_diversity_at_k(ranked, vectors, k),
         }
 
 

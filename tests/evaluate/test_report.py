@@ -95,8 +95,8 @@ def test_users_add_up(world, report):
     assert len(buckets) == len(BUCKETS)
     assert sum(row.users for row in buckets) == counts["measured"]
     for row in report.rows:
-        size = the(report, group=row.group, strategy=row.strategy, k=row.k, metric="coverage").users
-        assert row.users + row.undefined == size
+        whole = the(report, group=row.group, strategy=row.strategy, k=row.k, metric="coverage")
+        assert row.users + row.undefined == whole.users + whole.undefined
 
 
 def test_groups_are_by_tracks_in_the_history_and_together_everybody(report):
@@ -181,15 +181,30 @@ def test_the_same_seed_reports_the_same_and_another_draws_others(world, report):
     assert first.mean != other.mean
 
 
-def test_lists_that_are_empty_have_no_novelty_and_are_counted():
+def nine(**more):
+    """Nine listeners of three tracks each, the last of them held out."""
     plays = [play(f"u{user}", f"t{(user + step) % 9}", days) for user in range(9) for step, days in ((0, 80), (1, 75))]
     plays += [play(f"u{user}", f"t{(user + 3) % 9}", 2) for user in range(9)]
-    made = asked(split_of(dataset_of(plays=plays)))  # of no track anything is known but who plays it
+    return asked(split_of(dataset_of(plays=plays, **more)))
+
+
+def test_a_list_that_is_empty_has_no_novelty_and_no_hit_and_is_counted():
+    made = nine(tracks=[track("t0", "one"), track("t1", "one")])  # by content, t0 and t1 are found from one another
     for metric in ("novelty", "diversity"):
         row = the(made, group=EVERYBODY, strategy="content-based", k=3, metric=metric)
+        assert row.users + row.undefined == 9
+        assert row.undefined > 0
+    found = the(made, group=EVERYBODY, strategy="content-based", k=3, metric="recall")
+    assert (found.users, found.undefined) == (9, 0)
+    assert found.mean < 1.0
+
+
+def test_a_strategy_without_any_list_is_undefined_and_not_nought():
+    made = nine()  # of no track anything is known but who plays it
+    for metric in METRICS:
+        row = the(made, group=EVERYBODY, strategy="content-based", k=3, metric=metric)
         assert (row.users, row.undefined) == (0, 9)
-        assert np.isnan(row.mean)
-    assert the(made, group=EVERYBODY, strategy="content-based", k=3, metric="ndcg").mean == 0.0
+        assert np.isnan([row.mean, row.low, row.difference]).all()
     assert the(made, group=EVERYBODY, strategy="collaborative", k=3, metric="novelty").users == 9
     assert the(made, group=EVERYBODY, strategy="collaborative", k=3, metric="diversity").users == 0
 
@@ -238,3 +253,10 @@ def test_for_programs_it_is_plain_values(report):
     assert set(plain) == {"users", "recipes", "against", "figures"}
     assert plain["figures"][0] == {**vars(replace(report.rows[0]))}
     assert plain["recipes"]["hybrid"]["shares"] == {"item_knn": 0.5, "content": 0.5}
+
+
+def test_newcomers_are_measured_where_nobody_else_can_be():
+    plays = [play(f"r{user}", f"rock{number}", 80) for user in range(6) for number in range(4)]
+    made = asked(split_of(dataset_of(plays=[*plays, play("new", "rock1", 5)])))
+    assert made.counts["measured"] == 0
+    assert the(made, group=NEWCOMERS, strategy="popular", k=10, metric="recall").mean == 1.0
