@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from features.recommend.blend import Recipe, mixed, names_of, standard_scores, standardized
+from features.recommend import blend
+from features.recommend.blend import LOWEST, Recipe, mixed, names_of, standard_scores, standardized
 
 NOTHING = -np.inf
 SCORES = arrays(
@@ -125,9 +126,84 @@ def test_a_recipe_asks_its_models_and_content_where_evidence_does():
     assert names_of(Recipe({"content": 0.5, "ease": 0.5}, evidence_tracks=1.0)) == ("content", "ease")
 
 
+def test_roots_count_beside_and_keep_their_signs():
+    standard = {"ease": np.array([[4.0, -4.0, 0.0]]), "svd": np.array([[1.0, -1.0, NOTHING]])}
+    recipe = Recipe({"ease": 0.5, "svd": -0.25}, {"ease": 0.25, "svd": 0.5})
+    made = mixed(standard, recipe, np.array([3]))
+    assert made[0].tolist() == pytest.approx([2.0 + 0.5 + 0.25, -2.75, 0.0])
+
+
+def test_a_model_has_its_say_in_what_stands_out():
+    recipe = Recipe({"ease": 0.5, "svd": -0.25}, {"ease": 0.25, "svd": 0.0, "ials": 1.0})
+    assert recipe.say("ease") == pytest.approx((0.5 * 4 + 0.25 * 2) / 4)
+    assert recipe.say("svd") == pytest.approx(-0.25)  # it speaks against
+    assert recipe.say("ials") == pytest.approx(0.5)
+    assert recipe.say("unasked") == 0.0
+
+
+def test_nothing_stands_back_more_than_so_much():
+    made = mixed({"ease": np.array([[-9.0, LOWEST, 1.0]])}, Recipe({"ease": 1.0}), np.array([3]))
+    assert made[0].tolist() == [LOWEST, LOWEST, 1.0]
+
+
+def test_a_learned_blend_orders_what_its_models_put_forward_and_the_rest_stands_behind(monkeypatch):
+    monkeypatch.setattr(blend, "CANDIDATES", 2)
+    standard = {
+        "ease": np.array([[1.0, 3.0, 0.0, -2.0, NOTHING]]),
+        "svd": np.array([[3.0, 2.0, 0.5, -1.0, NOTHING]]),
+        "popular": np.array([[0.0, 0.0, 9.0, 9.0, NOTHING]]),  # puts nothing forward
+    }
+    shares = {"ease": -1.0, "svd": 1.0, "popular": 1.0}
+    learned = mixed(standard, Recipe(shares, {"ease": 0.0}), np.array([3]))[0]
+    # of means 2, 2.5, 0.25 and -1.5 the first two are candidates, with scores 2 and -1
+    assert learned[:2].tolist() == [2.0, -1.0]
+    assert learned[2:].tolist() == [-1.0 + 0.25 - 2.0, -1.0 - 1.5 - 2.0, NOTHING]
+    assert mixed(standard, Recipe(shares), np.array([3]))[0, :4].tolist() == [2.0, -1.0, 9.5, 10.0]
+
+
+def test_where_there_are_fewer_than_the_candidates_all_are_ordered(monkeypatch):
+    monkeypatch.setattr(blend, "CANDIDATES", 3)
+    standard = {"ease": np.array([[1.0, 3.0, NOTHING, NOTHING], [1.0, 2.0, 3.0, 4.0], [NOTHING] * 4])}
+    made = mixed(standard, Recipe({"ease": -1.0}, {"ease": -0.5}), np.array([3, 3, 3]))
+    assert np.argsort(-made[0], kind="stable").tolist() == [0, 1, 2, 3]
+    assert np.isneginf(made[0]).tolist() == [False, False, True, True]
+    assert np.argsort(-made[1]).tolist() == [1, 2, 3, 0]  # the lowest is no candidate
+    assert np.isneginf(made[2]).all()
+
+
+@given(st.integers(0, 10_000))
+def test_of_learned_blends_every_candidate_stands_before_all_others(seed):
+    rng = np.random.default_rng(seed)
+    # eighths: their means are exact, and so are ties
+    standard = {name: rng.integers(-20, 20, (3, 12)) / 8 for name in ("ease", "svd", "late")}
+    for values in standard.values():
+        values[rng.random(values.shape) < 0.2] = NOTHING
+    recipe = Recipe(
+        dict(zip(standard, rng.normal(size=3), strict=True)), dict(zip(standard, rng.normal(size=3), strict=True))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blend, "CANDIDATES", 4)
+        made = mixed(standard, recipe, np.array([1, 2, 3]))
+    known = np.any([np.isfinite(values) for values in standard.values()], axis=0)
+    np.testing.assert_array_equal(np.isfinite(made), known)
+    plain = sum(np.where(np.isfinite(standard[name]), standard[name], 0.0) for name in ("ease", "svd")) / 2
+    for row, base, finite in zip(made, plain, known, strict=True):
+        level = np.sort(base[finite])[-4] if finite.sum() >= 4 else -np.inf
+        inside, outside = row[finite & (base >= level)], row[finite & (base < level)]
+        if inside.size and outside.size:
+            assert inside.min() > outside.max()
+            behind = np.flatnonzero(finite & (base < level))
+            np.testing.assert_array_equal(
+                np.argsort(-row[behind], kind="stable"), np.argsort(-base[behind], kind="stable")
+            )
+
+
 def test_books_hold_what_is_defined():
-    fixed = Recipe({"ease": 1 / 3, "ials": 1 / 3, "item_knn": 1 / 3}, 5.0).to_dict()
+    fixed = Recipe({"ease": 1 / 3, "ials": 1 / 3, "item_knn": 1 / 3}, evidence_tracks=5.0).to_dict()
     assert fixed == {"shares": {"ease": 0.3333, "ials": 0.3333, "item_knn": 0.3333}, "evidence": 5.0}
     chosen = Recipe({"ease": 1.0}, ndcg=0.12345678, users=40).to_dict()
     assert chosen == {"shares": {"ease": 1.0}, "evidence": 0.0, "ndcg": 0.123457, "users": 40}
-    assert json.loads(json.dumps(chosen)) == chosen
+    learned = Recipe({"ease": 1.0}, {"ease": -0.123456}, ndcg=0.5, users=40).to_dict()
+    assert learned["roots"] == {"ease": -0.1235}
+    for books in (fixed, chosen, learned):
+        assert json.loads(json.dumps(books)) == books

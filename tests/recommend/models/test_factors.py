@@ -5,16 +5,19 @@ import pytest
 
 from features.recommend.history import History
 from features.recommend.models import factors
-from features.recommend.models.factors import IALS, ScaledSVD
+from features.recommend.models.content import side_rows
+from features.recommend.models.factors import IALS, ScaledSVD, SideIALS
 from tests.recommend.models.histories import random_history
 
 
 def plain_svd(history: History, model: ScaledSVD, rank: int) -> np.ndarray:
+    """(users, tracks): the recent history, divided by popularity as the rest, as the first dimensions have it."""
     values = history.values(model.weight_power).toarray().astype(np.float64)
     degree, popularity = (np.maximum((values > 0).sum(axis=axis), 1) for axis in (1, 0))
     scaled = values / degree[:, None] ** model.degree_power / popularity[None, :] ** model.popularity_power
-    left, spread, right = np.linalg.svd(scaled)
-    product = left[:, :rank] * spread[:rank] @ right[:rank]
+    right = np.linalg.svd(scaled)[2][:rank]
+    recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+    product = recent / popularity[None, :] ** model.popularity_power @ right.T @ right
     return product * popularity[None, :] ** model.output_power
 
 
@@ -23,7 +26,7 @@ def plain_svd(history: History, model: ScaledSVD, rank: int) -> np.ndarray:
 def test_svd_is_the_product_of_the_first_dimensions(size, exact, monkeypatch):
     if not exact:
         monkeypatch.setattr(factors, "SMALL", 0)
-    history = random_history(1, plays=600, **size)
+    history = random_history(1, plays=600, refused=20, **size)
     model = ScaledSVD(dimensions=6, degree_power=0.4, popularity_power=0.2, output_power=0.5, weight_power=0.5).fit(
         history
     )
@@ -61,7 +64,7 @@ def solved_slowly(values: np.ndarray, other: np.ndarray, model: IALS) -> np.ndar
 @pytest.mark.parametrize("dimensions", [1, 5, 30])  # fewer than any row has tracks, as many as some, more than all
 def test_ials_solves_each_rows_normal_equations(dimensions, batch, monkeypatch):
     monkeypatch.setattr(factors, "BATCH_CELLS", batch)
-    history = random_history(3, silent=2)
+    history = random_history(3, silent=2, refused=20)
     assert 1 < history.degree[2:].min() < 15 < history.degree.max() < 30
     model = IALS(**SMALL | {"dimensions": dimensions}, iterations=3).fit(history)
     values = history.values(0.5).toarray().astype(np.float64)
@@ -69,9 +72,14 @@ def test_ials_solves_each_rows_normal_equations(dimensions, batch, monkeypatch):
     for _ in range(3):
         users = solved_slowly(values, tracks, model)
         tracks = solved_slowly(values.T, users, model)
-    users = solved_slowly(values, tracks, model)
+    recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+    users = solved_slowly(np.maximum(recent, 0.0), tracks, model)  # what one is put off by has no place in squares
     np.testing.assert_allclose(model.scores(np.arange(30)), users @ tracks.T, atol=1e-3)
     assert 0.5 < (users @ tracks.T).max() < 2
+
+
+NO_TIME = {"half_life": 1e9, "floor": 1.0, "strength": 0.5}
+"""Users at scoring are as they were when the tracks' factors were solved."""
 
 
 def loss(history: History, model: IALS) -> float:
@@ -87,20 +95,37 @@ def loss(history: History, model: IALS) -> float:
 
 def test_the_loss_of_ials_falls_with_every_iteration():
     history = random_history(4)
-    losses = [loss(history, IALS(**SMALL, iterations=count).fit(history)) for count in range(1, 9)]
+    losses = [loss(history, IALS(**SMALL, **NO_TIME, iterations=count).fit(history)) for count in range(1, 9)]
     assert (np.diff(losses) < 1e-3).all()
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_no_other_factors_of_a_user_have_less_loss():
     history = random_history(5)
-    model = IALS(**SMALL).fit(history)
+    model = IALS(**SMALL, **NO_TIME).fit(history)
     least = loss(history, model)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        other = IALS(**SMALL).fit(history)
+        other = IALS(**SMALL, **NO_TIME).fit(history)
         other.user_factors_ = model.user_factors_ + rng.normal(0, 0.05, model.user_factors_.shape).astype(np.float32)
         assert loss(history, other) > least
+
+
+def test_with_what_tracks_are_beside_it_stands_below_the_listeners_rows():
+    history = random_history(7, users=12, tracks=40, plays=40)
+    how = {**SMALL, "iterations": 3, "seed": 4}
+    model = SideIALS(**how, content=0.7, album_share=0.4, genre_share=0.3).fit(history)
+    beside = 0.7 * side_rows(history.catalog, 1.0, 0.4, 0.3).toarray().astype(np.float64)
+    values = np.vstack([history.values(0.5).toarray(), beside])
+    tracks = np.random.default_rng(4).normal(0.0, 0.1 / np.sqrt(5), (40, 5))
+    for _ in range(3):
+        tracks = solved_slowly(values.T, solved_slowly(values, tracks, model), model)
+    recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+    np.testing.assert_allclose(model.scores(np.arange(12)), solved_slowly(recent, tracks, model) @ tracks.T, atol=1e-3)
+    unheard = history.listeners == 0
+    assert unheard.sum() > 5
+    assert (np.abs(model.track_factors_[unheard]).max(axis=1) > 0.01).all()
+    assert not IALS(**how).fit(history).track_factors_[unheard].any()
 
 
 def test_another_seed_is_another_start():

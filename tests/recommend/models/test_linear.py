@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.recommend.history import History
-from features.recommend.models.linear import Cease, Ease, LocalEase, UserEase, side_rows
+from features.recommend.models.content import side_rows
+from features.recommend.models.linear import Cease, Ease, LocalEase, UserEase
 from tests.recommend.models.histories import random_history
 
 SETTINGS = [
@@ -88,14 +89,16 @@ def test_cease_is_ease_with_what_tracks_are_stacked_under_the_listeners(size, ho
     history = random_history(3, silent=2, refused=20, **size)
     model = Cease(**how, content=0.7, artist_share=1.0, album_share=0.5, genre_share=0.4).fit(history)
     catalog = history.catalog
+    listed = catalog.genres.toarray()
+    genres = listed * np.log(len(listed) / listed.sum(axis=0))  # each track's at a length of 1, rare ones more of it
     albums = list(zip(catalog.albums, catalog.artist, strict=True))
     beside = [
         *[1.0 * (catalog.artist == artist) for artist in range(len(catalog.artist_names))],
         *[0.5 * np.array([other == album for other in albums]) for album in sorted(set(albums))],
-        *[0.4 * genre / np.sqrt(genre.sum()) for genre in catalog.genres.toarray().T],
+        *(0.4 * genres / np.maximum(np.linalg.norm(genres, axis=1, keepdims=True), 1e-9)).T,
     ]
     stacked = np.array([row for row in beside if (row > 0).sum() > 1])
-    assert side_rows(history, 1.0, 0.5, 0.4).shape[0] == len(stacked) > 15
+    assert side_rows(history.catalog, 1.0, 0.5, 0.4).shape[0] == len(stacked) > 15
     rows = np.vstack([plain_rows(history, model), 0.7 * stacked])
     expected = recent(history, model) @ plain_weights(plain_inverse(history, model, rows), model.exponent)
     np.testing.assert_allclose(model.scores(np.arange(size["users"])), expected, atol=1e-6)
@@ -105,7 +108,7 @@ def test_cease_is_ease_with_what_tracks_are_stacked_under_the_listeners(size, ho
 
 def test_kinds_without_a_share_have_no_rows():
     history = random_history(3)
-    artists = side_rows(history, 1.0, 0.0, 0.0)
+    artists = side_rows(history.catalog, 1.0, 0.0, 0.0)
     assert artists.shape == (7, 40)
     assert (artists.sum(axis=0) == 1).all()
 
@@ -129,19 +132,23 @@ def test_local_ease_keeps_each_tracks_strongest_sources(size, how):
 
 @SIDES
 @pytest.mark.parametrize("output_power", [0.0, 0.3])
-def test_user_ease_is_a_plain_inverse_of_the_listeners_side(size, output_power):
-    history = random_history(5, silent=2, **size)
-    model = UserEase(
-        ridge=0.5, dropout=0.2, exponent=0.7, output_power=output_power, weight_power=0.5, popularity_power=0.2
-    ).fit(history)
+def test_user_ease_is_solved_as_if_each_listener_were_not_there(size, output_power):
+    history = random_history(5, silent=2, refused=20, **size)
+    model = UserEase(ridge=0.5, dropout=0.2, output_power=output_power, weight_power=0.5, popularity_power=0.1)
+    model.fit(history)
     values = history.values(0.5).toarray().astype(np.float64)
     degree, popularity = (np.maximum((values > 0).sum(axis=axis), 1) for axis in (1, 0))
-    scaled = values / degree[:, None] ** 0.3 / popularity[None, :] ** 0.2
+    scaled, asking = (
+        matrix / degree[:, None] ** model.degree_power / popularity[None, :] ** 0.1
+        for matrix in (values, recent(history, model))
+    )
     gram = scaled @ scaled.T
     own = np.diag(gram).copy()
-    inverse = np.linalg.inv(gram + np.diag(0.5 * own[own > 0].mean() + 0.25 * own))
-    between = -inverse / np.diag(inverse)[:, None] ** 0.7
-    np.fill_diagonal(between, 0.0)
-    expected = between @ (values / popularity[None, :] ** output_power)
-    np.testing.assert_allclose(model.scores(np.arange(size["users"])), expected, atol=2e-6)
-    assert np.abs(expected).max() > 0.05
+    system = gram + np.diag(0.5 * own[own > 0].mean() + 0.25 * own)
+    made = model.scores(np.arange(size["users"]))
+    for user in range(size["users"]):
+        others = np.delete(np.arange(size["users"]), user)
+        between = np.linalg.solve(system[np.ix_(others, others)], scaled[others] @ asking[user])
+        expected = between @ (values[others] / popularity[None, :] ** output_power)
+        np.testing.assert_allclose(made[user], expected, atol=1e-5)
+    assert np.abs(made).max() > 0.05

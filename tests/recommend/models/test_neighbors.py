@@ -34,27 +34,38 @@ def test_item_neighbors_are_by_the_cosine_of_their_listeners():
     np.testing.assert_allclose(model.scores(np.arange(30)), expected, atol=1e-5)
 
 
-def test_user_neighbors_are_by_the_cosine_of_their_tracks():
-    history = random_history(2)
-    model = nothing_behind(UserKNN(**PLAIN, neighbors=1000).fit(history))
+def test_user_neighbors_are_by_the_cosine_of_the_recent_history_with_all_that_others_hear():
+    history = random_history(2, refused=20)
+    model = nothing_behind(UserKNN(**PLAIN, popularity_power=0.0, neighbors=1000).fit(history))
     values = history.values(1.0).toarray().astype(np.float64)
-    cosine = without_self(cosine_similarity(values))
+    recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+    cosine = np.maximum(without_self(cosine_similarity(recent, values)), 0.0)
     np.testing.assert_allclose(model.similarity_.toarray(), cosine, atol=1e-6)
     np.testing.assert_allclose(model.scores(np.arange(30)), cosine @ values, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [ItemKNN, UserKNN])
-def test_shrinkage_asymmetry_and_power_are_as_written(model):
+def test_users_are_compared_by_what_is_not_popular():
+    history = random_history(2)
+    model = UserKNN(**PLAIN, popularity_power=0.5, neighbors=1000).fit(history)
+    recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+    others = history.values(1.0).toarray() / np.maximum(history.listeners, 1) ** 0.5
+    np.testing.assert_allclose(model.similarity_.toarray(), without_self(cosine_similarity(recent, others)), atol=1e-6)
+
+
+def test_shrinkage_asymmetry_and_power_are_as_written():
     history = random_history(3, silent=1)
-    made = model(neighbors=1000, shrink=3.0, power=1.6, asymmetry=0.8, weight_power=0.5).fit(history)
-    rows = history.values(0.5).toarray().astype(np.float64)
-    rows = rows.T if model is ItemKNN else rows
-    square = (rows**2).sum(axis=1)
-    below = square[:, None] ** 0.8 * square[None, :] ** 0.2 + 3.0
-    expected = without_self((rows @ rows.T / below) ** 1.6)
+    how = {"neighbors": 1000, "shrink": 3.0, "power": 1.6, "asymmetry": 0.8, "weight_power": 0.5}
+    values = history.values(0.5).toarray().astype(np.float64)
+    user = UserKNN(**how, popularity_power=0.0).fit(history)
+    recent = history.recent(user.half_life, user.floor, user.strength).toarray().astype(np.float64)
     # what is scored stands in the row: an item's own neighbours speak for it
-    found = made.similarity_.toarray()
-    np.testing.assert_allclose(found.T if model is ItemKNN else found, expected, atol=1e-6)
+    for found, rows, others in (
+        (ItemKNN(**how).fit(history).similarity_.toarray().T, values.T, values.T),
+        (user.similarity_.toarray(), recent, values),
+    ):
+        square, their_square = ((matrix**2).sum(axis=1) for matrix in (rows, others))
+        below = square[:, None] ** 0.8 * their_square[None, :] ** 0.2 + 3.0
+        np.testing.assert_allclose(found, without_self((rows @ others.T / below) ** 1.6), atol=1e-6)
 
 
 @pytest.mark.parametrize("model", [ItemKNN, UserKNN])
