@@ -72,7 +72,8 @@ def measured(case: Case, chosen: Mapping[str, Competitor], tuned: Mapping[str, T
         rows[name] = Row(figures(answer, case.test), competitor.ours, found)
     parameters = {name.removeprefix(OURS): found.parameters for name, found in tuned.items() if name.startswith(OURS)}
     recipes = {}
-    for suffix, models in (("", parameters), (", by default", {})):
+    variants = {"": parameters, **({", by default": {}} if parameters else {})}
+    for suffix, models in variants.items():
         answers, made_by = ours.answers(case.test, models)
         for strategy, answer in answers.items():
             rows[f"{OURS}{strategy}{suffix}"] = Row(figures(answer, case.test), ours=True)

@@ -148,7 +148,7 @@ def beside_harness(
         rows[name] = Row(figures(answer, case.test), ours=False, tuned=found)
     made_by = {f"nightly: {name}": strategies[name] for name in answers if name in strategies}
     table = as_json(case, rows, made_by, "nightly: hybrid")
-    own = {} if harness is None else {name: harness["models"][name] for name in OF_HARNESS}
+    own = {} if harness is None else {name: row for name, row in harness["models"].items() if name in OF_HARNESS}
     return table | {"case": f"{case.name}-nightly", "models": table["models"] | own}
 
 
