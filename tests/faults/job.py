@@ -18,6 +18,7 @@ import flows.nightly
 import flows.summary
 from faults import steps
 from features import database
+from features.attribution import writing
 from features.release import build, ledger
 from features.release.manifest import code_version
 from features.snapshot import books
@@ -44,6 +45,7 @@ def make_small() -> None:
     """Batches so small that a small world has several of each."""
     build.ROW_GROUPS.update(user_profile=12, track_embedding=60, similarity=12, recommendations=40)
     books.BATCH_DOCUMENTS = 400
+    writing.WRITE_BATCH = 40
 
 
 def make_impatient() -> None:

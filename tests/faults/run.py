@@ -12,7 +12,7 @@ from faults import steps
 from faults.disturb import Case
 from faults.night import BrokenPromiseError, Night
 from faults.points import Point
-from faults.watch import Reader, Writer
+from faults.watch import Reader, Writer, as_built
 from faults.world import DATABASE, OTHER_WORDS, Base, Twin, difference, documents_of, said_of, state_of
 from features.release.ledger import read_pointer
 
@@ -79,13 +79,13 @@ def _twin(base: Base, folder: Path, words: list[str]) -> tuple[Twin, dict[Any, s
             made = Twin(
                 pointer.release,
                 said_of(database, pointer.release),
-                documents_of(database, pointer.release),
+                documents_of(database, pointer.release, as_built),
                 state_of(database, night.home),
                 seconds,
                 moments,
                 proxy.passed,
             )
-            before = said_of(database, base.old), documents_of(database, base.old)
+            before = said_of(database, base.old), documents_of(database, base.old, as_built)
     night.remove()
     return made, *before
 

@@ -43,6 +43,10 @@ STEPS = {
     "old noted": "features.release.retention.update",
     "folder removed": "features.release.retention._remove",
     "mirrored": "flows.nightly.mirror_cache",
+    "attributed": "flows.nightly.attribute_feedback",
+    "responses read": "features.attribution.attribute.read_columns",
+    "feedback written": "features.attribution.writing._write",
+    "scorecard noted": "features.attribution.attribute.update",
 }
 """Each step and the function that makes it, by the name it is *called* by: a module that imported the function has a
 name of its own for it."""

@@ -36,16 +36,23 @@ def fingerprint(document: Mapping[str, Any]) -> bytes:
     return bson.encode(without_measured(dict(document)))
 
 
+def as_built(document: Mapping[str, Any]) -> bytes:
+    """A document without what was measured and without what listeners answered, which is filled in while they read."""
+    return fingerprint({name: content for name, content in document.items() if name != "feedback"})
+
+
 def query_of(output: str, release: str) -> dict[str, str]:
     if output == "recommendations":
         return {"release": release}
     return {"featureType": output, "features.version": release}
 
 
-def documents_of(database: Database[Any], release: str) -> dict[str, dict[ObjectId, bytes]]:
+def documents_of(
+    database: Database[Any], release: str, reduced: Callable[[Mapping[str, Any]], bytes] = fingerprint
+) -> dict[str, dict[ObjectId, bytes]]:
     """All documents of a release, without what was measured, by output and `_id`."""
     return {
-        output: {document["_id"]: fingerprint(document) for document in database[name].find(query_of(output, release))}
+        output: {document["_id"]: reduced(document) for document in database[name].find(query_of(output, release))}
         for output, name in OUTPUTS.items()
     }
 
@@ -96,7 +103,7 @@ class Reader(_Watcher):
     Args:
         database: straight to the server, past any proxy.
         said: for each release in the order in which they may be met, what each user is told.
-        documents: for each release, its documents by `_id`, without what was measured.
+        documents: for each release, its documents by `_id`, as built.
     """
 
     def __init__(
@@ -148,7 +155,7 @@ class Reader(_Watcher):
     def _compare(self, output: str, found: Any, release: Any) -> None:
         if found is None:
             self._wrong(f"a client without the pointer finds no {output}")
-        elif self._documents.get(release, {}).get(output, {}).get(found["_id"]) != fingerprint(found):
+        elif self._documents.get(release, {}).get(output, {}).get(found["_id"]) != as_built(found):
             self._wrong(f"a client without the pointer reads {output} of {release} that is not as it was built")
 
     def _wrong(self, what: str) -> None:

@@ -27,8 +27,16 @@ from features.release.manifest import Manifest, release_folder
 from features.release.publish import switch, upload, verify
 from features.release.store import FeatureStore
 from features.schema import plan
-from features.schema.ids import decode_id
-from features.schema.names import EVENTS, FEATURE_STORE, RECOMMENDATIONS, RECOMMENDATIONS_CACHE, RELEASES
+from features.schema.ids import content_object_id, decode_id
+from features.schema.names import (
+    EVENTS,
+    FEATURE_STORE,
+    LISTENING_HISTORY,
+    RECOMMENDATIONS,
+    RECOMMENDATIONS_CACHE,
+    RELEASES,
+    USER_FEEDBACK,
+)
 from features.snapshot.take import take_snapshot
 from features.sources.sample import Sample, SampleSpec, make_sample, write_sample
 from features.storage import write_json
@@ -86,6 +94,7 @@ def make_base(folder: Path, now: datetime) -> Base:
             write_sample(database, first, home=folder / "home", now=now)
             releases = _old_nights(database, folder / "home", now)
             write_sample(database, second, home=folder / "home", now=now)
+            _answer(database, [made.id for made in releases[-2:]], now)
     finally:
         server.stop()
     as_of = f"{midnight - timedelta(days=1):%Y-%m-%d}"
@@ -131,9 +140,30 @@ def _old_nights(database: Database[Any], home: Path, now: datetime) -> list[Mani
             switch(database, manifest, token)
             long_ago = {"$set": {"retiredAt": manifest.built_at}}
             database[RELEASES].update_many({"state": "retired"}, long_ago)
+            database[RELEASES].update_one({"_id": manifest.id}, {"$set": {"liveFrom": [manifest.built_at]}})
         with contextlib.suppress(BusyError):
             upload(database, home, abandoned, token, progress=_break_off)
     return made
+
+
+def _answer(database: Database[Any], releases: list[str], now: datetime) -> None:
+    """Listeners play what the last two releases recommended, some of it named, some of it liked, some of it skipped."""
+    plays, opinions = [], []
+    for back, release in enumerate(reversed(releases)):
+        at = now - timedelta(days=back, hours=6)
+        lists = list(database[RECOMMENDATIONS].find({"release": release}).sort("_id", 1))
+        for number, found in enumerate(lists):
+            tracks = [entry["trackId"] for entry in found["candidates"]]
+            named = {"context": {"recommendationId": found["_id"] if number % 7 else ObjectId(f"{number:024x}")}}
+            play = {"userId": found["userId"], "playedAt": at, "importedAt": at}
+            plays.append({**play, "trackId": tracks[0], "completionRate": number % 3 / 2, **named})
+            plays.append({**play, "trackId": tracks[number % len(tracks)]})
+            if number % 4 == 0:
+                signal = ("like", "dislike", "skip")[number % 3]
+                opinions.append({"userId": found["userId"], "trackId": tracks[1], "signal": signal, "createdAt": at})
+    for collection, documents in ((LISTENING_HISTORY, plays), (USER_FEEDBACK, opinions)):
+        named_by = [{"_id": content_object_id(collection, n), **entry} for n, entry in enumerate(documents)]
+        database[collection].insert_many(named_by)
 
 
 def _break_off(what: str, done: int, _total: int | None) -> None:
@@ -166,6 +196,9 @@ def state_of(database: Database[Any], home: Path, ignore: frozenset[str] = froze
             if "state" in entry and name not in ignore
         },
         "documents": {release: documents_of(database, release) for release in followed},
+        "scorecards": {
+            n: entry["scorecard"] for n, entry in entries.items() if "scorecard" in entry and n not in ignore
+        },
         "releases with features": sorted(row["_id"] for row in feature_versions),
         "releases with lists": sorted(row["_id"] for row in list_versions),
         "cache": {entry["_id"]: fingerprint(entry) for entry in database[RECOMMENDATIONS_CACHE].find()},
