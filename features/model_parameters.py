@@ -29,15 +29,18 @@ _TINY = 1e-9
 _COUNT, _SPAN, _SHARE, _WEIGHT = Bounds(1, 10_000), Bounds(0.01, 1e12), Bounds(0, 1), Bounds(0, 1000)
 _POWER, _POSITIVE = Bounds(0, 5), Bounds(_TINY, 1e9)
 MODEL_BOUNDS: Mapping[str, Bounds] = {
-    **dict.fromkeys(("neighbors", "dimensions", "iterations", "reach"), _COUNT),
+    **dict.fromkeys(("neighbors", "dimensions", "iterations"), _COUNT),
     **dict.fromkeys(("half_life", "gap_half_life", "short", "long"), _SPAN),
     **dict.fromkeys(("floor", "asymmetry", "lift"), _SHARE),
     **dict.fromkeys(
-        ("artist", "album", "genre", "title", "audio", "year", "content", "backward", "long_share"), _WEIGHT
+        ("artist", "album", "genre", "title", "audio", "age", "popularity", "heard", "stated", "own"), _WEIGHT
     ),
+    **dict.fromkeys(("content", "backward", "long_share"), _WEIGHT),
     **dict.fromkeys(("artist_share", "album_share", "genre_share"), _WEIGHT),
     **dict.fromkeys(("power", "weight_power", "strength", "degree_power", "popularity_power", "ridge_power"), _POWER),
-    **dict.fromkeys(("frequency_power", "source_power", "target_power", "short_power", "long_power"), _POWER),
+    **dict.fromkeys(
+        ("cold_lift", "frequency_power", "source_power", "target_power", "short_power", "long_power"), _POWER
+    ),
     **dict.fromkeys(("exponent", "output_power"), Bounds(-5, 5)),
     **dict.fromkeys(("ridge", "regularization", "unobserved"), _POSITIVE),
     "shrink": Bounds(0, 1e9),

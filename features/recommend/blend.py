@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from features.compute.embeddings import ROUNDING
 from features.recommend.models import CONTENT_MODELS, EVERYONE
 from features.recommend.models.contract import Model
 
@@ -14,6 +13,8 @@ LOWEST = -5.0
 """Standard scores below this say no more than this."""
 CANDIDATES = 200
 """Tracks of each user that a learned blend orders; it was learned on so many."""
+LEVEL = 1e-6
+"""Scores that spread by less than this of the largest are equal: single precision tells no more of a sum."""
 OUTSTANDING = 4.0
 """The standard score of a track that stands out."""
 
@@ -136,6 +137,6 @@ def standardized(scores: np.ndarray) -> np.ndarray:
     filled = np.where(finite, scores, 0.0).astype(np.float64)
     mean = filled.sum(axis=1, keepdims=True) / count
     spread = np.sqrt((np.where(finite, filled - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
-    varies = spread > ROUNDING * np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
+    varies = spread > LEVEL * np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
         return np.where(finite, np.where(varies, (filled - mean) / np.where(varies, spread, 1.0), 0.0), -np.inf)

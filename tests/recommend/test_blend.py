@@ -38,6 +38,9 @@ def test_scores_that_are_all_the_same_are_all_average():
     for value in (0.1, 1e-12, 12345.678):
         for count in range(1, 20):  # thrice 0.1 is not 0.3: some of their means are off by a rounding
             assert not standardized(np.full((2, count), value)).any()
+    # two products of one and the same in single precision
+    assert not standardized(np.array([[0.01652779, 0.0165278]], np.float32)).any()
+    assert standardized(np.array([[1.0, 1.0 + 1e-5]])).tolist() == [[pytest.approx(-1), pytest.approx(1)]]
 
 
 @given(SCORES)

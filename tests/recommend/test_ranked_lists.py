@@ -256,8 +256,8 @@ def test_two_users_with_the_same_digits_are_two_users():
 
 def test_confidence_is_evidence_times_the_places_filled():
     world = tables(
-        plays=[play("u", "a") for _ in range(20)] + [play("v", "b"), play("v", "c")],
-        tracks=[track(t, "A", ["rock"]) for t in "abc"],
+        plays=[play("u", "a") for _ in range(20)] + [play("v", t) for t in "bcx"],
+        tracks=[*[track(t, "A", ["rock"]) for t in "abc"], track("x", "X", ["jazz"])],
     )
     _, found = by_user(world, k=4)
     assert found["u"]["content-based"].confidence == pytest.approx(0.5 * 2 / 4)
