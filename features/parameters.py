@@ -67,9 +67,11 @@ class RecommendationParameters(Part):
     k: int = Field(100, ge=1, le=1000, description="tracks a list at most")
     max_per_artist: int = Field(0, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
     diversity: float = Field(0.0, ge=0, le=1, description="how much unlikeness counts beside the score")
-    damping: float = Field(0.0, ge=0, le=10, description="spreads a track loses for each spread of popularity")
+    damping: float = Field(
+        0.0, ge=0, le=10, description="spreads of the best scores a track loses for each spread of fame"
+    )
     rotation: float = Field(
-        0.3, ge=0, le=10, description="spreads the first track of the last list loses while taste stays as it was"
+        0.5, ge=0, le=10, description="spreads the first track of the last list loses while taste stays as it was"
     )
     discovery: float = Field(
         0.3, ge=0, le=1, description="share of a list that is new to the user where heard tracks are let in"

@@ -17,9 +17,19 @@ WINDOW = 400
 """Candidates from which each place of a diverse list is filled: beyond them are tracks too weak to be a choice."""
 GRAM_CELLS = 8_000_000
 """Cells of likenesses of candidates at once, 32 MB; 32 users of 500 candidates."""
+HEAD = 100
+"""Of so many best scores of a user the spread is what damping and rotation are counted in: how far apart they are is
+another matter for each blend, while the spread over all tracks tells of those that nobody would list."""
+SCREEN = 10
+"""Places that are looked at together: a track this much further down in the last list counts as seen half as much."""
 GRID = np.float32(2.0**-11)
 """Vectors are rounded to multiples of this: sums of products of unit vectors then fit float32 and are exact, so that
 likeness is the same in any order of adding and for any size of block."""
+
+
+def standing(place: np.ndarray) -> np.ndarray:
+    """(n,) float64 in (0, 1]: how far what stood at each place, from 0, is to give way; half as far each screen on."""
+    return np.exp2(-place / SCREEN)
 
 
 class Ranked(NamedTuple):
@@ -49,8 +59,8 @@ class Shaper:
         fame: (tracks,) float64, standard score of log(1 + listeners) over all tracks.
         known: (users, tracks) bool CSR, what each user has heard or said something of.
         vectors: (tracks, d) float32 on `GRID`, unit length or zero: what tracks are alike by; None where nothing asks.
-        last: by strategy, (users, tracks) CSR: 1 / log2(1 + place) in the last release's list, of users whose taste
-            has not moved since. Empty without such a release.
+        last: by strategy, (users, tracks) CSR: `standing` in the last release's list, of users whose taste has not
+            moved since. Empty without such a release.
     """
 
     how: RecommendationParameters
@@ -94,7 +104,7 @@ class Shaper:
         """
         standard = standardized(scores)
         if damped and self.how.damping > 0:
-            standard = standardized(standard - self.how.damping * self.fame)
+            standard = standardized(standard - self.how.damping * _spread(standard) * self.fame)
         tracks = self._chosen(self._rested(strategy, users, standard), users)
         own = np.take_along_axis(standard, np.maximum(tracks, 0), axis=1) if tracks.size else np.zeros(tracks.shape)
         with np.errstate(over="ignore"):
@@ -102,16 +112,16 @@ class Shaper:
         return Ranked(tracks, np.minimum.accumulate(written, axis=1))
 
     def _rested(self, strategy: str, users: np.ndarray, standard: np.ndarray) -> np.ndarray:
-        """What stood in the last list loses up to `rotation` standard deviations, by how much its place is looked at.
+        """What stood in the last list loses `rotation` spreads at its head, half as many each screen further down.
 
-        The weight of a place is that of the discounted gain: 1 for the first, .63 for the second, .15 for the 100th.
+        So no track gets in for one that is better by more than that.
         """
         last = self.last.get(strategy)
         if last is None or self.how.rotation == 0:
             return standard
         stood = last[users].tocoo()
         rested = standard.copy()
-        rested[stood.row, stood.col] -= self.how.rotation * stood.data
+        rested[stood.row, stood.col] -= self.how.rotation * _spread(standard)[stood.row, 0] * stood.data
         return rested
 
     def _chosen(self, values: np.ndarray, users: np.ndarray) -> np.ndarray:
@@ -197,6 +207,18 @@ def _levels(tracks: np.ndarray, artist: np.ndarray, most: int) -> np.ndarray:
 def _owed(how: RecommendationParameters, places: int) -> int:
     """How many of the first so many places are to be new to the user."""
     return int(np.floor(how.discovery * places + 1e-9))
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """(n, 1) float64: standard deviation of each user's `HEAD` best values; 0 where there are fewer than two."""
+    best = np.partition(values, -HEAD, axis=1)[:, -HEAD:] if values.shape[1] > HEAD else values
+    best = np.sort(best, axis=1)  # a sum in another order is another sum
+    finite = np.isfinite(best)
+    count = np.maximum(finite.sum(axis=1, keepdims=True), 1)
+    mean = np.where(finite, best, 0.0).sum(axis=1, keepdims=True) / count
+    with np.errstate(invalid="ignore"):
+        apart = np.where(finite, best - mean, 0.0)
+    return np.sqrt((apart**2).sum(axis=1, keepdims=True) / count)
 
 
 def _relevance(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:

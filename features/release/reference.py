@@ -14,6 +14,7 @@ from pymongo.database import Database
 from features.compute.dataset import Dataset
 from features.database import Document, translated_errors
 from features.errors import NotFoundError, StorageError
+from features.recommend.rerank import standing
 from features.release.manifest import read_manifest, release_folder, releases_on_disk
 from features.release.store import FeatureStore
 from features.schema.ids import encode_id
@@ -88,8 +89,8 @@ def unmoved_lists(reference: Reference | None, dataset: Dataset, as_of: datetime
         as_of: the moment of the new release.
 
     Returns:
-        By strategy, (users, tracks) float64 CSR: 1 / log2(1 + place). Users with a play or feedback since have nothing
-        in their rows; tracks that are gone stand nowhere.
+        By strategy, (users, tracks) float64 CSR: `standing` of the place. Rows of users with a play or feedback since
+        are empty; tracks that are gone stand nowhere.
     """
     if reference is None or reference.as_of >= as_of:
         return {}
@@ -125,8 +126,7 @@ def _places(lists: pa.Table, dataset: Dataset, shape: tuple[int, int]) -> sp.csr
     user = np.repeat(dataset.users.numbers(lists["user_id"].to_pylist()), count)
     place = np.arange(len(track)) - np.repeat(np.cumsum(count) - count, count)
     there = track >= 0
-    worth = 1.0 / np.log2(2.0 + place[there])
-    return sp.csr_matrix((worth, (user[there], track[there])), shape=shape)
+    return sp.csr_matrix((standing(place[there]), (user[there], track[there])), shape=shape)
 
 
 def _stored_lists(database: Database[Document], release: str) -> pa.Table:
