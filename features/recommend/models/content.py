@@ -83,15 +83,15 @@ class Content:
         "floor": Range(0.05, 1.0, log=True),
     }
 
-    artist: float = 0.15
+    artist: float = 0.12
     album: float = 3.0
-    genre: float = 0.3
-    title: float = 0.01
-    audio: float = 0.05
+    genre: float = 0.05
+    title: float = 0.006
+    audio: float = 0.04
     age: float = 0.07
-    popularity: float = 0.03
+    popularity: float = 0.02
     heard: float = 2.0
-    stated: float = 1.0
+    stated: float = 0.3
     ridge: float = 0.25
     own: float = 1.33
     lift: float = 0.15
