@@ -51,7 +51,8 @@ def main() -> None:
         chosen = _named(everyone, given.models)
         if given.search:
             for name, competitor in chosen.items():
-                tuned = search(case, name, competitor.answer, competitor.space, given.trials or BUDGET[case.name])
+                trials = given.trials or BUDGET[case.name]
+                tuned = search(case, name, competitor.answer, competitor.space, competitor.default, trials)
                 keep_tuned(case.name, {name: tuned})
                 console.print(f"{case.name}: {name} {tuned.validation:.4f} by trial {tuned.found_at} of {tuned.trials}")
         if not given.no_tables:

@@ -50,8 +50,12 @@ class Tuned:
     found_at: int
 
 
-def search(case: Case, name: str, model: Answering, space: Mapping[str, Range], trials: int) -> Tuned:
-    """Tries that many settings; two thirds are drawn at random, the others around the best. Ties keep the earlier.
+def search(
+    case: Case, name: str, model: Answering, space: Mapping[str, Range], default: Mapping[str, Any], trials: int
+) -> Tuned:
+    """Tries that many settings: the default first, to two thirds at random, the others around the best.
+
+    Ties keep the earlier; a model without a default begins at random.
 
     The seed is made of the names of case and model, so that a model's draws don't depend on which others are there.
     """
@@ -61,7 +65,10 @@ def search(case: Case, name: str, model: Answering, space: Mapping[str, Range], 
     seconds = []
     count = trials if space else 1
     for trial in range(1, count + 1):
-        setting = draw(space, rng) if trial <= max(1, round(count * RANDOM_SHARE)) else near(space, best[2], rng)
+        if trial == 1 and default:
+            setting = dict(default)
+        else:
+            setting = draw(space, rng) if trial <= max(1, round(count * RANDOM_SHARE)) else near(space, best[2], rng)
         answer = model(case.validation, setting)
         seconds.append(answer.fit_s)
         figure = validation_figure(answer, case.validation)

@@ -38,7 +38,7 @@ def row(value, *, ours=False, users=30):
 def test_a_search_tries_as_many_settings_as_it_may_and_keeps_the_best():
     asked = []
     model = scripted(asked)
-    found = search(CASE, "m", model, SPACE, 12)
+    found = search(CASE, "m", model, SPACE, {}, 12)
     figures = [validation_figure(model(CASE.validation, {"x": x}), CASE.validation) for x in asked[:12]]
     assert len(asked) == 24
     assert found.validation == pytest.approx(max(figures), abs=1e-5)
@@ -49,7 +49,7 @@ def test_a_search_tries_as_many_settings_as_it_may_and_keeps_the_best():
 
 def test_the_last_third_of_a_search_is_around_the_best_of_the_others():
     asked = []
-    found = search(CASE, "m", scripted(asked), SPACE, 60)
+    found = search(CASE, "m", scripted(asked), SPACE, {}, 60)
     spread = np.std(asked[:40])
     assert np.std(asked[40:60]) < 0.7 * spread
     assert abs(found.parameters["x"] - 0.7) < 0.1
@@ -57,20 +57,26 @@ def test_the_last_third_of_a_search_is_around_the_best_of_the_others():
 
 def test_a_search_is_the_same_again_and_another_for_another_model():
     first, again, other = [], [], []
-    search(CASE, "m", scripted(first), SPACE, 6)
-    search(CASE, "m", scripted(again), SPACE, 6)
-    search(CASE, "n", scripted(other), SPACE, 6)
+    search(CASE, "m", scripted(first), SPACE, {}, 6)
+    search(CASE, "m", scripted(again), SPACE, {}, 6)
+    search(CASE, "n", scripted(other), SPACE, {}, 6)
     assert first == again
     assert first != other
 
 
+def test_a_search_begins_with_the_default():
+    asked = []
+    search(CASE, "m", scripted(asked), SPACE, {"x": 0.125}, 4)
+    assert asked[0] == 0.125
+
+
 def test_what_has_nothing_to_set_is_tried_once():
     asked = []
-    assert search(CASE, "m", scripted(asked), {}, 50).trials == len(asked) == 1
+    assert search(CASE, "m", scripted(asked), {}, {}, 50).trials == len(asked) == 1
 
 
 def test_a_search_of_one_model_leaves_what_was_found_of_others(tmp_path):
-    one, two = (search(CASE, name, scripted([]), SPACE, 3) for name in "mn")
+    one, two = (search(CASE, name, scripted([]), SPACE, {}, 3) for name in "mn")
     keep_tuned("a", {"m": one}, tmp_path)
     keep_tuned("a", {"n": two}, tmp_path)
     assert read_tuned("a", tmp_path) == {"m": one, "n": two}

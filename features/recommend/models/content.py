@@ -35,8 +35,8 @@ class Content:
 
     A user's profile is the sum over their history of what the tracks are, damped by kind, with what they stated. A
     track's score is its likeness to the profile. Scores are smoothed over users of like profiles, by
-    K (K + `ridge`)^-1 of the users' kernel K, and divided by a track's usual score to a power: what counts is how much of
-    the interest in it is this user's.
+    K (K + `ridge`)^-1 of the users' kernel K, and divided by a track's usual score to a power: what counts is how much
+    of the interest in it is this user's.
 
     Shares are those of kinds whose users' kernels have been brought to one scale: of tracks heard in common (`heard`,
     between users only), artist, album, genres, title words (rare ones say more), closeness in sound, in age and in the

@@ -8,6 +8,9 @@ import numpy as np
 
 from features.recommend.history import History
 
+CHANGED = 3.0
+"""Parameters that a step around a setting changes, on average."""
+
 
 class Model(Protocol):
     """A recommender. The constructor stores its parameters, keywords with defaults; what is learned ends in `_`.
@@ -84,5 +87,11 @@ def draw(space: Mapping[str, Range], rng: np.random.Generator) -> dict[str, Any]
 
 
 def near(space: Mapping[str, Range], setting: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """A setting around another."""
-    return {name: span.near(setting[name], rng) for name, span in space.items()}
+    """A setting around another: some three of its parameters change, since all at once seldom change for the better."""
+    moved = rng.random(len(space)) < CHANGED / max(len(space), 1)
+    if space and not moved.any():
+        moved[rng.integers(len(space))] = True
+    return {
+        name: span.near(setting[name], rng) if changes else setting[name]
+        for (name, span), changes in zip(space.items(), moved, strict=True)
+    }
