@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pymongo.database import Database
+from worlds import AS_OF, dataset_of, play, said
 
 from features.parameters import NightlyParameters
 from features.release.build import build_release
 from features.release.ledger import hold_lease
 from features.release.manifest import Manifest, release_folder
 from features.release.publish import switch, upload, verify
-from features.release.reference import Reference, find_reference, read_reference
+from features.release.reference import LISTS, Reference, find_reference, read_reference, unmoved_lists
 from features.schema import plan
 from features.schema.ids import encode_id
 from features.schema.names import LISTENING_HISTORY
@@ -132,3 +134,54 @@ def night_after_elsewhere(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     manifest = build_release(nights.snapshot, tmp_path / "another", parameters(), SECOND, reference=reference)
     return lists_of(tmp_path / "another", manifest)
+
+
+def lists_before(*rows: tuple[str, str, list[str]], days: float = 3, read_days: float = 3) -> Reference:
+    """A release of some days ago, with these lists."""
+    columns = dict(zip(LISTS.names, zip(*rows, strict=True), strict=True))
+    moment = datetime.fromtimestamp(AS_OF / 1000, UTC)
+    as_of, known_at = (moment - timedelta(days=ago) for ago in (days, read_days))
+    return Reference("before", [], np.zeros((0, 4), np.float32), pa.table(columns, schema=LISTS), as_of, known_at)
+
+
+def places(reference: Reference | None, **rows: Any) -> dict[str, dict[tuple[str, str], float]]:
+    """By strategy, what stood where for whom, by their ids."""
+    data = dataset_of(**rows)
+    found = unmoved_lists(reference, data, datetime.fromtimestamp(AS_OF / 1000, UTC))
+    return {
+        strategy: {
+            (data.users[int(user)], data.tracks[int(track)]): float(matrix[user, track])
+            for user, track in zip(*matrix.nonzero(), strict=True)
+        }
+        for strategy, matrix in found.items()
+    }
+
+
+def test_places_are_those_of_users_without_a_play_or_feedback_since():
+    reference = lists_before(
+        ("still", "hybrid", ["a", "gone", "b"]),
+        ("still", "popular", ["b"]),
+        ("played", "hybrid", ["a"]),
+        ("answered", "hybrid", ["a"]),
+        ("nobody now", "hybrid", ["b"]),
+    )
+    plays = [play(user, "a", 9) for user in ("still", "played", "answered")] + [play("played", "b", 2, 0.0)]
+    assert places(reference, plays=plays, feedback=[said("answered", "b", "skip", 3)]) == {
+        "hybrid": {("still", "a"): 1.0, ("still", "b"): pytest.approx(2 ** (-2 / 10))},
+        "popular": {("still", "b"): 1.0},
+    }
+
+
+def test_since_is_from_when_the_release_before_read_where_its_day_was_still_to_come():
+    plays = [play("u", "a", 9), play("u", "b", 2)]
+    evening = lists_before(("u", "hybrid", ["a"]), days=1, read_days=3)
+    assert places(evening, plays=plays) == {}
+    assert places(lists_before(("u", "hybrid", ["a"]), days=1, read_days=1), plays=plays) == {
+        "hybrid": {("u", "a"): 1.0}
+    }
+
+
+def test_without_a_release_of_an_earlier_moment_nothing_stood_anywhere():
+    plays = [play("u", "a", 9)]
+    assert places(None, plays=plays) == {}
+    assert places(lists_before(("u", "hybrid", ["a"]), days=0, read_days=0), plays=plays) == {}
