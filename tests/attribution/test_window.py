@@ -40,6 +40,11 @@ def test_a_switch_notes_its_moment_once_and_a_rollback_another(world):
     assert window.live_at(np.array([later])).tolist() == [0]
 
 
+def test_no_list_is_answered_before_it_was_made_whatever_the_clocks_of_two_machines_say(world):
+    world.note(FIRST, {"$set": {"liveFrom": [hours_ago(49)]}})
+    assert live_at(read_window(world.db, NOW), 48.5, 48) == [None, FIRST]
+
+
 def test_a_release_whose_lists_are_gone_still_covers_its_time(world):
     world.publish(SECOND, LISTS, built=24, live=23)
     world.publish(THIRD, LISTS, built=3, live=2)
