@@ -1,10 +1,13 @@
 """What a run can be told: bounds, names, and errors that help."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
 
 from features.errors import InputError
 from features.parameters import EvaluationParameters, GateParameters, NightlyParameters, with_settings
+from features.release.manifest import release_id
 
 
 def test_without_settings_there_are_the_defaults():
@@ -92,6 +95,9 @@ def test_what_is_not_a_finite_number_is_no_half_life(value):
         ("recommendations.kk", "recommendations.k"),
         ("recomendations.k", "recommendations.k"),
         ("similarity.mincommon", "similarity.min_common"),
+        ("models.ease.rigde", "models.ease.ridge"),
+        ("models.eese.dropout", "models.ease.dropout"),
+        ("models.item_knn.neighbours", "models.item_knn.neighbors"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_closest(wrong, right):
@@ -108,6 +114,25 @@ def test_a_name_like_no_other_is_answered_with_all_there_are():
 def test_a_pair_without_a_value_is_told_how_to_write_it():
     with pytest.raises(InputError, match=r"--set recommendations\.k: write it as name=value"):
         with_settings(["recommendations.k"])
+
+
+def test_a_models_parameter_is_read_as_what_it_is_and_only_those_told_are_held():
+    models = with_settings(
+        ["models.ease.ridge=300", " models.item_knn.neighbors = 40 ", "models.ease.ridge=250"]
+    ).models
+    assert models == {"ease": {"ridge": 250.0}, "item_knn": {"neighbors": 40}}
+    assert type(models["ease"]["ridge"]) is float
+    assert type(models["item_knn"]["neighbors"]) is int
+    assert NightlyParameters().models == {}
+
+
+def test_a_models_parameter_makes_another_release():
+    as_of = datetime(2026, 11, 22, tzinfo=UTC)
+    told = ([], ["models.ease.ridge=300"], ["models.ease.ridge=301"], ["models.cease.ridge=300"], ["gate.max_psi=2"])
+    ids = [release_id(as_of, with_settings(pairs), "digest") for pairs in told]
+    assert len(set(ids)) == 4
+    assert ids[0] == ids[4]  # the gate shapes nothing
+    assert ids[1] == release_id(as_of, with_settings(["models.ease.ridge=3e2"]), "digest")
 
 
 def test_parameters_can_not_be_changed_or_made_up():
