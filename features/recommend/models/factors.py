@@ -113,7 +113,7 @@ class IALS:
     space: ClassVar[Mapping[str, Range]] = {
         "dimensions": Range(16, 256, log=True, whole=True),
         "unobserved": Range(0.003, 1.0, log=True),
-        "regularization": Range(0.001, 0.3, log=True),
+        "regularization": Range(0.003, 0.5, log=True),
         "frequency_power": Range(0.0, 1.0),
         "iterations": Range(5, 16, whole=True),
         "weight_power": Range(0.0, 1.0, also=(0.0,)),
@@ -122,8 +122,8 @@ class IALS:
 
     dimensions: int = 64
     unobserved: float = 0.15
-    regularization: float = 0.03
-    frequency_power: float = 0.85
+    regularization: float = 0.11
+    frequency_power: float = 0.6
     iterations: int = 8
     weight_power: float = 0.0
     half_life: float = 12.0
@@ -223,8 +223,8 @@ class SideIALS(IALS):
     }
 
     unobserved: float = 0.15
-    regularization: float = 0.01
-    frequency_power: float = 0.88
+    regularization: float = 0.06
+    frequency_power: float = 0.6
     content: float = 2.0
     artist_share: float = 1.0
     album_share: float = 0.5
