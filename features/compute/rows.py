@@ -12,13 +12,20 @@ def sparse_row(matrix: sp.csr_matrix, number: int) -> tuple[np.ndarray, np.ndarr
 
 def dense_block(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(r, c) float64: the entries of some rows and some distinct columns; no entry of `matrix` stands twice."""
-    begin, length = matrix.indptr[rows].astype(np.int64), np.diff(matrix.indptr)[rows].astype(np.int64)
-    ends = np.cumsum(length)
-    place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + length, length)
+    row, column, value = row_entries(matrix, rows)
     position = np.full(matrix.shape[1], -1, np.int64)
     position[columns] = np.arange(len(columns))
-    column = position[matrix.indices[place]]
-    inside = column >= 0
+    place = position[column]
+    inside = place >= 0
     block = np.zeros((len(rows), len(columns)))
-    block[np.repeat(np.arange(len(rows)), length)[inside], column[inside]] = matrix.data[place[inside]]
+    block[row[inside], place[inside]] = value[inside]
     return block
+
+
+def row_entries(matrix: sp.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(m,) each: of the entries of some rows the place of the row in `rows`, the column and the value."""
+    begin, end = matrix.indptr[rows].astype(np.int64), matrix.indptr[rows + 1].astype(np.int64)
+    length = end - begin
+    ends = np.cumsum(length)
+    place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + length, length)
+    return np.repeat(np.arange(len(rows)), length), matrix.indices[place], matrix.data[place]

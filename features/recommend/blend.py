@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,13 @@ class Recipe:
         return {"shares": shares, **roots, "evidence": self.evidence_tracks, **chosen}
 
 
+class Standard(NamedTuple):
+    """A model's (n, tracks) standard scores, and the (n,) spreads of its raw ones, 0 where all are equal; float64."""
+
+    scores: np.ndarray
+    spread: np.ndarray
+
+
 def standard_scores(
     name: str, model: Model, users: np.ndarray, usable: np.ndarray, listeners: np.ndarray
 ) -> np.ndarray:
@@ -73,11 +80,16 @@ def standard_scores(
         usable: (n, tracks) bool: what may be listed.
         listeners: (tracks,) int, of the history it was fitted on.
     """
+    return standard(name, model, users, usable, listeners).scores
+
+
+def standard(name: str, model: Model, users: np.ndarray, usable: np.ndarray, listeners: np.ndarray) -> Standard:
+    """The same, with the spread of each user's raw scores."""
     raw = model.scores(users)
     known = usable & (raw > 0.0) if name == "content" else usable
     if name not in CONTENT_MODELS:
         known = known & (listeners > 0)[None, :]
-    return standardized(np.where(known, raw, -np.inf))
+    return _standardized(np.where(known, raw, -np.inf))
 
 
 def names_of(recipe: Recipe) -> tuple[str, ...]:
@@ -132,6 +144,10 @@ def _root(standard: np.ndarray) -> np.ndarray:
 
 def standardized(scores: np.ndarray) -> np.ndarray:
     """Standard scores by row: mean 0 and spread 1 over the finite entries; -inf stays. Equal entries are all 0."""
+    return _standardized(scores).scores
+
+
+def _standardized(scores: np.ndarray) -> Standard:
     finite = np.isfinite(scores)
     count = np.maximum(finite.sum(axis=1, keepdims=True), 1)
     filled = np.where(finite, scores, 0.0).astype(np.float64)
@@ -139,4 +155,5 @@ def standardized(scores: np.ndarray) -> np.ndarray:
     spread = np.sqrt((np.where(finite, filled - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
     varies = spread > LEVEL * np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
-        return np.where(finite, np.where(varies, (filled - mean) / np.where(varies, spread, 1.0), 0.0), -np.inf)
+        standing = np.where(finite, np.where(varies, (filled - mean) / np.where(varies, spread, 1.0), 0.0), -np.inf)
+    return Standard(standing, np.where(varies, spread, 0.0)[:, 0])

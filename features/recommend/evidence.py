@@ -11,7 +11,7 @@ from features.compute.dataset import Dataset
 from features.compute.embeddings import Embeddings
 from features.compute.interactions import Interactions
 from features.parameters import NightlyParameters
-from features.recommend.blend import Recipe, mixed, names_of, standard_scores
+from features.recommend.blend import Recipe, Standard, mixed, names_of, standard
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.models.contract import Model
@@ -54,13 +54,21 @@ class Ranker:
             users: (n,) whose scores.
             usable: (n, tracks) bool: what may be listed.
         """
-        recipes = {strategy: self.recipes[strategy] for strategy in strategies}
-        needed = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
-        standard = {
-            name: standard_scores(name, self.models[name], users, usable, self.history.listeners) for name in needed
-        }
+        strategies = list(strategies)
+        return self.blended(strategies, users, self.standard(strategies, users, usable))
+
+    def standard(self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray) -> dict[str, Standard]:
+        """By model, standard scores of all that the strategies' recipes ask; arguments as of `scores`."""
+        needed = dict.fromkeys(name for strategy in strategies for name in names_of(self.recipes[strategy]))
+        return {name: standard(name, self.models[name], users, usable, self.history.listeners) for name in needed}
+
+    def blended(
+        self, strategies: Iterable[str], users: np.ndarray, standard: Mapping[str, Standard]
+    ) -> dict[str, np.ndarray]:
+        """The scores of each strategy, made of what `standard` found."""
+        scores = {name: of_model.scores for name, of_model in standard.items()}
         degree = self.history.degree[users]
-        return {name: mixed(standard, recipe, degree) for name, recipe in recipes.items()}
+        return {strategy: mixed(scores, self.recipes[strategy], degree) for strategy in strategies}
 
 
 @dataclass(frozen=True, eq=False)

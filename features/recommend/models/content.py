@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog
 from features.compute.embeddings import standardized_audio
+from features.compute.rows import row_entries
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 
@@ -134,6 +135,12 @@ class Content:
         usual = usual / usual[self.known_].mean() if usual.any() else np.ones_like(usual)
         power = np.where(history.listeners > 0, self.lift, self.cold_lift)
         self.lift_ = (np.maximum(usual, 1e-3) ** -power).astype(np.float32)
+        self.kinds_, self.kind_ = (
+            tuple(named),
+            np.repeat(np.arange(len(named)), [kind.shape[1] for kind in named.values()]),
+        )
+        self.usual_named_ = (self.named_.T @ self.lift_) / max(len(self.lift_), 1)
+        self.usual_felt_ = (self.lift_ @ self.felt_) / max(len(self.lift_), 1)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -146,6 +153,38 @@ class Content:
         lift = self.lift_[tracks].astype(np.float64)
         total = self.named_[history] @ (self.named_[tracks].T @ lift)
         return worth * (total + self.felt_[history] @ (self.felt_[tracks].T @ lift))
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        total = (self.named_[history] @ self.named_[tracks].T).toarray().astype(np.float64)
+        total += self.felt_[history] @ self.felt_[tracks].T
+        return worth[:, None] * total * self.lift_[tracks][None, :]
+
+    def parts(self, user: int, tracks: np.ndarray) -> dict[str, np.ndarray]:
+        """By kind, (n,) float64: what likeness in it adds to the scores of tracks, less what it adds to one on average.
+
+        Without lifts their sum is a track's score less the mean score.
+        """
+        if self.smoothing_ is None:
+            named = np.asarray(self.named_profiles_[user].todense(), np.float64).ravel()
+            felt = self.felt_profiles_[user].astype(np.float64)
+        else:
+            weight = self.smoothing_[user].astype(np.float64)
+            named, felt = self.named_profiles_.T @ weight, weight @ self.felt_profiles_
+        count = len(self.kinds_)
+        lift = self.lift_[tracks].astype(np.float64)[:, None]
+        owner, word, value = row_entries(self.named_, tracks)
+        by_name = np.bincount(owner * count + self.kind_[word], value * named[word], minlength=len(tracks) * count)
+        usual = np.bincount(self.kind_, self.usual_named_ * named, minlength=count)
+        found = dict(zip(self.kinds_, (by_name.reshape(-1, count) * lift - usual).T, strict=True))
+        begin = 0
+        for kind, width in WAVES.items():
+            columns = slice(begin, begin + width)
+            by_feel = self.felt_[tracks, columns] @ felt[columns] * lift[:, 0]
+            found[kind] = by_feel - self.usual_felt_[columns] @ felt[columns]
+            begin += width
+        return found
 
     def _smoothing(
         self,

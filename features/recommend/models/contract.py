@@ -37,6 +37,9 @@ class Model(Protocol):
         users; zeros for a model that does not ask the history.
         """
 
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: the same, of each of `tracks` by itself; they must be distinct."""
+
 
 @dataclass(frozen=True)
 class Range:

@@ -85,6 +85,12 @@ class ScaledSVD:
         history, worth = liked_row(self.scored_, user)
         return worth * (self.factors_[history] @ (self.popularity_[tracks] @ self.factors_[tracks]))
 
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        products = self.factors_[history] @ self.factors_[tracks].T
+        return worth[:, None] * products * self.popularity_[tracks][None, :]
+
 
 @dataclass(eq=False)
 class IALS:
@@ -157,14 +163,22 @@ class IALS:
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact for the tracks' factors as they are, since the user's are linear in the history."""
+        return self._moved(user, self.track_factors_[tracks].astype(np.float64).sum(axis=0)[:, None])[:, 0]
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        return self._moved(user, self.track_factors_[tracks].astype(np.float64).T)
+
+    def _moved(self, user: int, directions: np.ndarray) -> np.ndarray:
+        """(h, n) float64: what each track of the history adds to the user's factors along (d, n) directions."""
         history, weight = liked_row(self.scored_, user)
         if not len(history):
-            return np.zeros(0)
+            return np.zeros((0, directions.shape[1]))
         own = self.track_factors_[history].astype(np.float64)
         ridge = self.regularization * (len(history) + self.unobserved * self.possible_) ** self.frequency_power
         matrix = (own * weight[:, None]).T @ own + self.unobserved * self.gram_ + ridge * np.eye(own.shape[1])
-        total = self.track_factors_[tracks].astype(np.float64).sum(axis=0)
-        return weight * (own @ np.linalg.solve(matrix, total))
+        moved: np.ndarray = weight[:, None] * (own @ np.linalg.solve(matrix, directions))
+        return moved
 
     def _rows(self, history: History) -> sp.csr_matrix:
         """(n, tracks) float32 CSR: what factors are learned from."""

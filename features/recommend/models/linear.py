@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from features.compute.rows import dense_block
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY, shared_influence, strongest
+from features.recommend.models.neighbors import RECENCY, shared_influence, shared_influences, strongest
 from features.recommend.models.popular import popularity_behind
 from features.recommend.models.proximity import PROXIMITY, proximity
 
 BLOCK_CELLS = 8_000_000
+KEPT_CELLS = 128_000_000
+"""Cells up to which what is between rows and tracks is kept once it is asked for, 512 MB."""
 LEAST = 1e-9
 
 
@@ -91,7 +95,15 @@ class Ease:
         weights = np.zeros(len(self.scale_))
         weights[tracks] = self.scale_[tracks]
         own = weights[history] * self.solution_.diagonal[history]
-        return worth * (own - self.solution_.columns(history) @ weights)
+        # P is symmetric: one row times it instead of one for each track of the history
+        return worth * (own - self.solution_.times(sp.csr_matrix(weights[None, :]))[0, history])
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        given = -self.solution_.block(history, tracks) * self.scale_[tracks][None, :]
+        given[history[:, None] == tracks[None, :]] = 0.0
+        return worth[:, None] * given
 
 
 @dataclass(eq=False)
@@ -193,6 +205,11 @@ class LocalEase:
         history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
 
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        return worth[:, None] * dense_block(self.similarity_, history, tracks)
+
 
 @dataclass(eq=False)
 class ProximityEase:
@@ -255,6 +272,11 @@ class ProximityEase:
         history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
 
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        return worth[:, None] * dense_block(self.similarity_, history, tracks)
+
 
 @dataclass(eq=False)
 class UserEase:
@@ -309,6 +331,7 @@ class UserEase:
         mean = own[history.degree > 0].mean() if history.weights.nnz else 1.0
         gram[np.diag_indices_from(gram)] += self.ridge * mean + LEAST + self.dropout / (1.0 - self.dropout) * own
         self.inverse_ = inverted(gram)
+        self.between_: np.ndarray | None = None
         self.others_ = scaled.T.tocsr()
         recent = history.recent(self.half_life, self.floor, self.strength)
         self.scored_ = (rows @ recent @ sp.diags(columns)).tocsr()
@@ -325,6 +348,18 @@ class UserEase:
         given = self._between(np.array([user]))[0] * np.asarray(self.outputs_[tracks].sum(axis=0)).ravel()
         history, worth = liked_row(self.scored_, user)
         return shared_influence(worth, self.others_[history], given)
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        if self.between_ is None:  # all at once: one after another, the whole inverse would be read for each
+            self.between_ = np.empty(self.inverse_.shape, np.float32)
+            step = max(1, BLOCK_CELLS // max(len(self.inverse_), 1))
+            for start in range(0, len(self.inverse_), step):
+                users = np.arange(start, min(len(self.inverse_), start + step))
+                self.between_[users] = self._between(users)
+        history, worth = liked_row(self.scored_, user)
+        theirs = dense_block(self.others_, history, np.arange(len(self.inverse_)))
+        return shared_influences(worth, theirs, self.between_[user].astype(np.float64), self.outputs_[tracks])
 
     def _between(self, users: np.ndarray) -> np.ndarray:
         """(n, users) float64: how others predict each of these."""
@@ -366,6 +401,47 @@ class _Solution:
         """(n, tracks) float64: the chosen rows of P, which is symmetric."""
         ones = np.ones(len(chosen))
         return self.times(sp.csr_matrix((ones, (np.arange(len(chosen)), chosen)), shape=(len(chosen), len(self.ridge))))
+
+    def block(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """(l, r) float64: P of some tracks by others."""
+        if not self.by_rows:
+            return self.inverse[np.ix_(left, right)]
+        if self._between is not None:
+            between = self._between[np.ix_(left, right)]
+        else:
+            through = self._through[right] if self._through is not None else self._of_track[right] @ self.inverse
+            between = self._of_track[left] @ np.ascontiguousarray(through.T)
+        own = np.where(left[:, None] == right[None, :], 1.0 / self.ridge[left][:, None], 0.0)
+        found: np.ndarray = own - between / (self.ridge[left][:, None] * self.ridge[right][None, :])
+        return found
+
+    @cached_property
+    def _of_track(self) -> sp.csr_matrix:
+        """(tracks, m) CSR: R'."""
+        return self.rows.T.tocsr()
+
+    @cached_property
+    def _through(self) -> np.ndarray | None:
+        """(tracks, m) float32: R' C, where it fits."""
+        if self.rows.shape[0] * self.rows.shape[1] > KEPT_CELLS:
+            return None
+        kept = np.empty(self._of_track.shape, np.float32)
+        step = max(1, BLOCK_CELLS // max(self.rows.shape[0], 1))
+        for start in range(0, len(kept), step):
+            kept[start : start + step] = self._of_track[start : start + step] @ self.inverse
+        return kept
+
+    @cached_property
+    def _between(self) -> np.ndarray | None:
+        """(tracks, tracks) float32: R' C R, where it fits."""
+        if self._through is None or self.rows.shape[1] ** 2 > KEPT_CELLS:
+            return None
+        kept = np.empty((len(self._through), len(self._through)), np.float32)
+        step = max(1, BLOCK_CELLS // max(len(kept), 1))
+        for start in range(0, len(kept), step):
+            part = np.ascontiguousarray(self._through[start : start + step].T)
+            kept[start : start + step] = (self._of_track @ part).T
+        return kept
 
 
 def _rows(history: History, weight_power: float, degree_power: float) -> sp.csr_matrix:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.rows import sparse_row
+from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.popular import popularity_behind
@@ -80,6 +80,11 @@ class ItemKNN:
         history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
 
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        return worth[:, None] * dense_block(self.similarity_, history, tracks)
+
 
 @dataclass(eq=False)
 class UserKNN:
@@ -128,6 +133,7 @@ class UserKNN:
         others = (self.values_ @ columns).tocsr().astype(np.float32)
         self.similarity_ = _nearest(recent, others, self.neighbors, self.shrink, self.power, self.asymmetry)
         self.scored_, self.others_ = recent, others
+        self.others_by_track_, self.values_by_track_ = others.T.tocsr(), self.values_.T.tocsr()
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -140,6 +146,14 @@ class UserKNN:
         given = similarity * np.asarray(self.values_[neighbors][:, tracks].sum(axis=1)).ravel()
         history, worth = liked_row(self.scored_, user)
         return shared_influence(worth, self.others_[neighbors][:, history].T, given)
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        neighbors, similarity = sparse_row(self.similarity_, user)
+        theirs = dense_block(self.others_by_track_, history, neighbors)
+        given = dense_block(self.values_by_track_, tracks, neighbors)
+        return shared_influences(worth, theirs, similarity, given)
 
 
 def shared_influence(worth: np.ndarray, theirs: sp.csr_matrix, given: np.ndarray) -> np.ndarray:
@@ -156,6 +170,23 @@ def shared_influence(worth: np.ndarray, theirs: sp.csr_matrix, given: np.ndarray
     total = np.asarray(common.sum(axis=0)).ravel()
     share = np.divide(given, total, out=np.zeros(len(given)), where=total > 0)
     return np.asarray(common @ share).ravel()
+
+
+def shared_influences(
+    worth: np.ndarray, theirs: np.ndarray, similarity: np.ndarray, given: np.ndarray | sp.csr_matrix
+) -> np.ndarray:
+    """(h, n) float64: the same for each of some scores.
+
+    Args:
+        worth: (h,) float64, of each track of the history when users are compared.
+        theirs: (h, m) float64, what it is worth to each of the others.
+        similarity: (m,) float, of each of them to the user.
+        given: (n, m), what they give each score, by similarity.
+    """
+    common = worth[:, None] * theirs
+    total = common.sum(axis=0)
+    common *= np.divide(similarity, total, out=np.zeros(len(total)), where=total > 0)[None, :]
+    return np.ascontiguousarray((given @ common.T).T)
 
 
 def _nearest(

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.rows import dense_block
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, strongest
@@ -87,6 +88,11 @@ class ProximityKNN:
         """(h,) float64: exact, since scores are linear in the history."""
         history, worth = liked_row(self.scored_, user)
         return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        return worth[:, None] * dense_block(self.similarity_, history, tracks)
 
 
 def proximity(

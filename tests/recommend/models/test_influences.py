@@ -1,0 +1,77 @@
+"""What each track of a history adds to each score: column by column what it adds in all, and where scores are linear,
+what is lost without it."""
+
+import numpy as np
+import pytest
+
+from features.recommend.models import MODELS, content, linear
+from tests.recommend.models.histories import random_history
+
+TRACKS = np.array([0, 3, 7, 8, 21, 39])
+BY_HISTORY = ("item_knn", "svd", "ease", "local_ease", "cease", "proximity", "proximity_ease")
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_influences_sum_to_the_influence(name):
+    history = random_history(1, silent=1, refused=25)
+    model = MODELS[name]().fit(history)
+    moved = 0.0
+    for user in range(30):
+        each = model.influences(user, TRACKS)
+        assert each.shape == (history.degree[user], len(TRACKS))
+        np.testing.assert_allclose(each.sum(axis=1), model.influence(user, TRACKS), rtol=1e-4, atol=1e-6)
+        alone = [model.influence(user, TRACKS[place : place + 1]) for place in range(len(TRACKS))]
+        np.testing.assert_allclose(each, np.stack(alone, axis=1), rtol=1e-3, atol=1e-5)
+        moved += np.abs(each).sum()
+    assert (moved > 0) == (name not in {"popular", "late"})
+
+
+@pytest.mark.parametrize("name", BY_HISTORY)
+@pytest.mark.parametrize("users", [12, 60], ids=["fewer listeners", "more listeners"])
+def test_influences_are_what_scores_lose_without_a_track(name, users):
+    history = random_history(2, users=users, refused=25)
+    model = MODELS[name]().fit(history)
+    if hasattr(model, "listeners_"):
+        model.listeners_ = np.zeros_like(model.listeners_)  # nothing behind
+    for user in range(8):
+        each = model.influences(user, TRACKS)
+        whole = model.scores(np.array([user]))[0, TRACKS].astype(np.float64)
+        for place, track in enumerate(history.weights[user].indices):
+            rows, kept = model.scored_, model.scored_.data.copy()
+            rows.data[rows.indptr[user] + int(np.flatnonzero(rows[user].indices == track)[0])] = 0.0
+            without = model.scores(np.array([user]))[0, TRACKS]
+            rows.data[:] = kept
+            np.testing.assert_allclose(each[place], whole - without, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("cells", [0, 400, 10**9], ids=["nothing is kept", "one side is kept", "all is kept"])
+@pytest.mark.parametrize("name", ["ease", "cease"])
+def test_what_is_kept_between_tracks_changes_no_influence(name, cells, monkeypatch):
+    monkeypatch.setattr(linear, "KEPT_CELLS", 12 * 40 if cells == 400 else cells)
+    history = random_history(3, users=12)
+    model = MODELS[name]().fit(history)
+    for user in range(12):
+        rows = model.solution_.columns(history.weights[user].indices)[:, TRACKS]
+        found = model.solution_.block(history.weights[user].indices, TRACKS)
+        np.testing.assert_allclose(found, rows, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("smoothed", [True, False])
+def test_content_is_taken_apart_by_what_tracks_have_in_common(smoothed, monkeypatch):
+    if not smoothed:
+        monkeypatch.setattr(content, "SMOOTHED_USERS", 0)
+    history = random_history(4, refused=25)
+    model = content.Content(lift=0.0, cold_lift=0.0).fit(history)
+    assert (model.smoothing_ is not None) == smoothed
+    for user in range(8):
+        scores = model.scores(np.array([user]))[0].astype(np.float64)
+        parts = model.parts(user, TRACKS)
+        assert set(parts) == {"artist", "album", "genre", "title", "audio", "age", "popularity"}
+        np.testing.assert_allclose(sum(parts.values()), scores[TRACKS] - scores.mean(), rtol=1e-3, atol=1e-4)
+
+
+def test_what_has_no_share_in_content_has_no_part():
+    only = dict.fromkeys(("album", "genre", "title", "audio", "age", "popularity"), 0.0)
+    parts = content.Content(artist=1.0, **only).fit(random_history(5)).parts(0, TRACKS)
+    assert np.abs(parts["artist"]).max() > 1e-3
+    assert all(np.abs(part).max() == 0.0 for kind, part in parts.items() if kind != "artist")
