@@ -230,5 +230,8 @@ class _Search:
 
 
 def _within(span: Range, value: float) -> float:
-    """A value that the range knows: one of `also`, or between its ends."""
-    return value if value in span.also else float(np.clip(value, span.low, span.high))
+    """The value itself, or the end of the range it lies beyond: a search can be told to begin anywhere."""
+    if value in span.also or span.low <= value <= span.high:
+        return value
+    end = span.low if value < span.low else span.high
+    return round(end) if span.whole else end
