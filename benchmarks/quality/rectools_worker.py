@@ -12,7 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
-os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TQDM_DISABLE": "1"})
 warnings.filterwarnings("ignore")
 
 import numpy as np  # noqa: E402
