@@ -111,9 +111,14 @@ def tracks_of(split: Split) -> pd.DataFrame:
             "artist": [None if names is None else names[0] for names in catalog.artists],
             "album": catalog.albums,
             "genres": [list(words[catalog.genres.indices[a:b]]) for a, b in pairwise(ends)],
-            "release_date": [None if np.isnan(year) else f"{year:.0f}" for year in catalog.year],
+            "release_date": [None if np.isnan(year) else _date(year) for year in catalog.year],
         }
     )
+
+
+def _date(year: float) -> str:
+    """The day that a year and its fraction mean, to a day or so."""
+    return f"{datetime(int(year), 1, 1, tzinfo=UTC) + timedelta(days=round(365.25 * (year % 1), 1)):%Y-%m-%d}"
 
 
 def served(split: Split, home: Path) -> dict[str, Answer]:

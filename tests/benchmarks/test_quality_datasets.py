@@ -129,7 +129,7 @@ def test_a_playlist_counts_a_track_once_and_what_is_unknown_stays_so(data):
     for song, number in by_name.items():
         known = {name for name, value in zip(AUDIO_NAMES, catalog.audio[number], strict=True) if not np.isnan(value)}
         assert known == ({"energy"} if int(song.split()[1]) % 5 == 0 else {"energy", "tempo"})
-    assert [catalog.year[by_name[f"Song {n}"]] for n in (6, 7, 8) if f"Song {n}" in by_name] == [1999, 2001, 2010]
+    assert [int(catalog.year[by_name[f"Song {n}"]]) for n in (6, 7, 8) if f"Song {n}" in by_name] == [1999, 2001, 2010]
 
 
 def test_genres_of_an_artist_are_those_of_training_playlists_alone(data):

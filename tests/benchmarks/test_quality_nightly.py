@@ -25,13 +25,13 @@ def test_a_catalogue_to_import_names_genres_artist_and_year():
     )
     split = first_listens_case("a", "A", made.__class__(**{**made.__dict__, "catalog_of": lambda _: catalog})).test
     row = tracks_of(split).to_dict("records")[0]
+    assert row.pop("release_date") in ("1999-04-30", "1999-05-01", "1999-05-02")
     assert row == {
         "track_id": "track-0000000",
         "name": None,
         "artist": "Somebody",
         "album": None,
         "genres": ["a", "b"],
-        "release_date": "1999",
     }
 
 
