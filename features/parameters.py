@@ -65,7 +65,7 @@ class RecommendationParameters(Part):
     """The ranked lists."""
 
     k: int = Field(100, ge=1, le=1000, description="tracks a list at most")
-    max_per_artist: int = Field(0, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
+    max_per_artist: int = Field(20, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
     diversity: float = Field(0.0, ge=0, le=1, description="how much unlikeness counts beside the score")
     damping: float = Field(
         0.0, ge=0, le=10, description="spreads of the best scores a track loses for each spread of fame"
@@ -74,7 +74,7 @@ class RecommendationParameters(Part):
         0.5, ge=0, le=10, description="spreads the first track of the last list loses while taste stays as it was"
     )
     discovery: float = Field(
-        0.3, ge=0, le=1, description="share of a list that is new to the user where heard tracks are let in"
+        0.05, ge=0, le=1, description="share of a list that is new to the user where heard tracks are let in"
     )
     include_heard: bool = Field(default=False, description="let already heard tracks in")
 

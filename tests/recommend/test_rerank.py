@@ -148,6 +148,17 @@ def test_what_stood_in_the_last_list_gives_way_to_what_is_next():
     assert popular.row(0)[0].tolist() == [1, 2, 3]  # another strategy's list is another list
 
 
+def test_what_gives_way_keeps_its_score():
+    last = sp.csr_matrix(([1.0], ([0], [1])), shape=(1, 4))
+    made = replace(shaper(4, k=3, rotation=0.5), last={"hybrid": last})
+    scores = np.array([[0.0, 5.0, 4.5, 1.0]])
+    rested = made.lists("hybrid", np.array([0]), scores)
+    best = replace(made, last={}).lists("hybrid", np.array([0]), scores)
+    assert rested.tracks.tolist() == [[2, 1, 3]]
+    # the second place holds the better track, and is written with no more than the first
+    assert rested.scores.tolist() == [[best.scores[0, 1], best.scores[0, 1], best.scores[0, 2]]]
+
+
 @given(SEEDS, st.sampled_from([0.5, 1.0, 3.0]))
 @settings(max_examples=25, deadline=None)
 def test_rotation_puts_no_track_in_for_one_much_better(seed, rotation):
