@@ -63,6 +63,7 @@ def _bars(axes: Any, bars: list[tuple[str, str, Row]]) -> None:
         at = np.array([place for place, _ in own]) + (number - (len(strategies) - 1) / 2) * width
         mean = np.array([row.mean for _, row in own])
         ends = np.array([[row.mean - row.low, row.high - row.mean] for _, row in own]).T
-        axes.bar(at, mean, width, yerr=np.nan_to_num(ends), label=strategy, capsize=2, error_kw={"linewidth": 0.8})
+        ends = np.maximum(ends, 0.0)  # rounding; where there is no interval, NaN draws none
+        axes.bar(at, mean, width, yerr=ends, label=strategy, capsize=2, error_kw={"linewidth": 0.8})
     axes.set_xticks(range(len(places)), places, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
