@@ -52,6 +52,10 @@ STYLE = {
 }
 SURE = 2.0
 """Standard errors to either side that are shaded."""
+MOST = 20.0
+"""Changes of nDCG beyond this, in %, are off the picture, so that small ones can be read."""
+NARROWEST = {"ndcg_change": 4.0, "coverage": 2.0, "novelty": 0.2, "diversity": 2.0}
+"""No axis shows less than this, so that nothing looks like something."""
 
 
 def draw(figures: Mapping[str, Any], path: Path) -> None:
@@ -74,7 +78,7 @@ def draw(figures: Mapping[str, Any], path: Path) -> None:
         for row in panels[1:]:
             row[0].set_ylabel("nDCG@100, change in %")
             for panel, figure in zip(row[1:-1], list(FIGURES)[1:], strict=True):
-                panel.set_title(FIGURES[figure], fontweight="normal")
+                panel.set_title(FIGURES[figure] if panel.axison else "", fontweight="normal")
         lines = [plt.Line2D([], [], color=COLOURS[name], marker="o", ms=4, label=name) for name in figures]
         whole.legend(handles=lines, loc="outside lower left", ncols=len(lines))
         whole.savefig(path)
@@ -101,7 +105,8 @@ def _changes(panel: Axes, figures: Mapping[str, Any], knob: str, figure: str) ->
         shown = [(x, settings[step]) for x, step in enumerate(steps) if step in settings]
         off = settings["off"]
         key = "ndcg@100" if figure == "ndcg_change" else figure
-        if len(shown) < 2 or key not in off:
+        silent = PURPOSES[knob][0] not in shown[-1][1]  # the knob means nothing where nothing is known of tracks
+        if len(shown) < 2 or key not in off or silent:
             continue
         times = 100.0 / off[key] if figure == "ndcg_change" else 1.0 if figure == "novelty" else 100.0
         x = [place for place, _ in shown]
@@ -111,6 +116,13 @@ def _changes(panel: Axes, figures: Mapping[str, Any], knob: str, figure: str) ->
             error = [SURE * times * values["ndcg_change_se"] for _, values in shown]
             low, high = ([c + sign * e for c, e in zip(change, error, strict=True)] for sign in (-1, 1))
             panel.fill_between(x, low, high, color=COLOURS[name], alpha=0.15, lw=0)
+    if len(panel.lines) == 1:
+        panel.set_axis_off()
+        return
+    low, high = panel.get_ylim()
+    lacking = max(NARROWEST[figure] - (high - low), 0.0) / 2
+    low, high = low - lacking, high + lacking
+    panel.set_ylim(*((max(low, -MOST), min(high, MOST)) if figure == "ndcg_change" else (low, high)))
     _ticks(panel, steps)
 
 
