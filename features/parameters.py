@@ -76,6 +76,9 @@ class RecommendationParameters(Part):
     discovery: float = Field(
         0.05, ge=0, le=1, description="share of a list that is new to the user where heard tracks are let in"
     )
+    exploration: float = Field(
+        0.03, ge=0, le=0.5, description="share of a hybrid list's places for tracks that hardly anybody has played"
+    )
     include_heard: bool = Field(default=False, description="let already heard tracks in")
 
     @field_validator("include_heard")

@@ -22,6 +22,7 @@ from features.evaluate.ranking import rank
 from features.evaluate.splits import Split
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe
+from features.recommend.cold import Markets
 from features.recommend.evidence import Evidence, Ranker, fit_ranker
 from features.recommend.history import build_history
 from features.recommend.lists import BLOCK_CELLS
@@ -31,7 +32,7 @@ from features.recommend.strategies import drawn, eligible
 STRATEGIES = ("hybrid", "collaborative", "content-based", "popular")
 POPULAR = "popular"
 SERVED = "served"
-"""What newcomers would get: a list of what they stated where that gives one, else the popular one."""
+"""What newcomers would get: a list of what they stated where that gives one, else what is popular in their country."""
 EVERYBODY, NEWCOMERS, STATED = "all", "newcomers", "newcomers who stated a taste"
 BUCKETS = ((1, 4), (5, 19), (20, 99), (100, None))
 """Tracks in the history, both ends included."""
@@ -278,22 +279,25 @@ def _newcomer_lists(ranker: Ranker, users: np.ndarray, k: int) -> tuple[np.ndarr
     Returns:
         (n, k) int32 lists as served; (n, k) int32 popular lists; (n,) bool, whose are made of what they stated.
     """
-    width = min(k, len(ranker.dataset.tracks))
+    width, markets = min(k, len(ranker.dataset.tracks)), Markets.of(ranker.dataset, ranker.interactions)
     step = max(1, BLOCK_CELLS // max(len(ranker.dataset.tracks), 1))
     parts = [
         (np.zeros((0, width), np.int32), np.zeros((0, width), np.int32), np.zeros(0, bool)),
-        *(_newcomers_block(ranker, users[at : at + step], k) for at in range(0, len(users), step)),
+        *(_newcomers_block(ranker, markets, users[at : at + step], k) for at in range(0, len(users), step)),
     ]
     served, popular, stated = zip(*parts, strict=True)
     return np.concatenate(served), np.concatenate(popular), np.concatenate(stated)
 
 
-def _newcomers_block(ranker: Ranker, users: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _newcomers_block(
+    ranker: Ranker, markets: Markets, users: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     usable = ~ranker.filters.forbidden(users, include_heard=False)  # to them nothing is known
     played = usable & (ranker.listeners > 0)[None, :]
     popular = top_k(np.where(played, np.log1p(ranker.listeners)[None, :], -np.inf), k)
+    at_home = top_k(np.where(usable, markets.scores_of(ranker.dataset.country[users]), -np.inf), k)
     evidence = cast("Evidence", ranker)  # of which only what a ranker has is asked
     says = usable & has_stated(evidence, users)[:, None]
     own = top_k(np.where(says, stated_scores(evidence, users), -np.inf), k)
     stated = np.asarray((own >= 0).any(axis=1))
-    return np.where(stated[:, None], own, popular), popular, stated
+    return np.where(stated[:, None], own, at_home), popular, stated

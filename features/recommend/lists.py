@@ -1,22 +1,24 @@
 """Ranked lists: for each user every strategy there is evidence for."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from features.compute.profiles import EVIDENCE_PLAYS
-from features.compute.topk import top_k
-from features.recommend.blend import names_of
+from features.compute.rows import sparse_row
+from features.recommend.blend import Standard
+from features.recommend.cold import Markets, new_reason
 from features.recommend.evidence import Evidence
-from features.recommend.reasons import Explainer, Taste
-from features.recommend.rerank import Shaper
+from features.recommend.reasons import MOST_REASONS, Explainer
+from features.recommend.rerank import Ranked, Shaper
 from features.recommend.stated import has_stated, stated_reasons, stated_scores
 
 BLOCK_CELLS = 4_000_000
 """Cells of one dense users × tracks block; some ten such arrays live at once, 320 MB."""
 STRATEGIES = ("collaborative", "content-based", "hybrid")
-MOST_SEEDS = 5
+PLAYS, STATED, MARKET, EVERYBODY = "plays", "stated", "market", "popular"
+"""What a list rests on, from the most evidence to the least: the steps of the ladder that a newcomer climbs."""
 STATED_CONFIDENCE, POPULAR_CONFIDENCE = 0.6, 0.5
 """What a full list is trusted without a play: a little more when it is made of the user's own words."""
 
@@ -33,6 +35,8 @@ class RankedList:
         reasons: one to three for each track.
         seeds: the user's own tracks that moved the list most, at most five.
         confidence: in [0, 1].
+        basis: "plays", "stated", "market" or "popular": what the list rests on.
+        explored: of the tracks, those that stand where they are to be given a chance.
     """
 
     user: int
@@ -42,6 +46,8 @@ class RankedList:
     reasons: list[list[str]]
     seeds: list[int]
     confidence: float
+    basis: str = PLAYS
+    explored: list[int] = field(default_factory=list)
 
 
 def recommend(evidence: Evidence, shaper: Shaper) -> Iterator[list[RankedList]]:
@@ -49,7 +55,7 @@ def recommend(evidence: Evidence, shaper: Shaper) -> Iterator[list[RankedList]]:
 
     A user with any weight gets collaborative, content-based and hybrid lists, those that are not empty. One
     without, who has stated genres, artists or a sound, gets a content-based list made of that. Whoever has no list
-    so far gets the popular one.
+    so far gets what is popular in their country, or everywhere where nobody of their country listens.
 
     Confidence is evidence times fill: plays / (plays + 20), times the share of the k places that are filled; for
     a stated list 0.6 and for the popular list 0.5 stand in for the evidence.
@@ -58,18 +64,20 @@ def recommend(evidence: Evidence, shaper: Shaper) -> Iterator[list[RankedList]]:
         evidence: what ranks.
         shaper: makes lists of scores; its `how` says how long they are, and whether heard tracks may come in.
     """
-    explainer = Explainer(evidence)
+    explainer, markets = Explainer(evidence), Markets.of(evidence.dataset, evidence.interactions)
     users = len(evidence.dataset.users)
     step = max(1, BLOCK_CELLS // max(len(evidence.dataset.tracks), 1))
     for start in range(0, users, step):
-        yield list(_recommend_block(evidence, explainer, shaper, np.arange(start, min(users, start + step))))
+        block = np.arange(start, min(users, start + step))
+        yield list(_recommend_block(evidence, explainer, shaper, markets, block))
 
 
 def _recommend_block(
-    evidence: Evidence, explainer: Explainer, shaper: Shaper, users: np.ndarray
+    evidence: Evidence, explainer: Explainer, shaper: Shaper, markets: Markets, users: np.ndarray
 ) -> Iterator[RankedList]:
     usable = ~evidence.filters.forbidden(users, include_heard=shaper.how.include_heard)
-    blended = evidence.scores(STRATEGIES, users, usable)
+    standard = evidence.standard(STRATEGIES, users, usable)
+    blended = evidence.blended(STRATEGIES, users, standard)
     ranked = {strategy: shaper.lists(strategy, users, blended.pop(strategy)) for strategy in STRATEGIES}
     # few are without a play: the others' rows would be work for nothing
     known = np.diff(evidence.interactions.weights.indptr)[users] > 0
@@ -77,47 +85,53 @@ def _recommend_block(
     fitting = np.where(usable[stating], stated_scores(evidence, users[stating]), -np.inf)
     stated = shaper.lists("content-based", users[stating], fitting, damped=False)
     stated_row = {int(row): position for position, row in enumerate(stating)}
-    played = usable & (evidence.listeners > 0)[None, :]
-    heard_by_most = np.where(played, np.log1p(evidence.listeners)[None, :], -np.inf)
-    popular = shaper.lists("popular", users, heard_by_most, damped=False)
+    filled = np.any([(lists.tracks >= 0).any(axis=1) & known for lists in ranked.values()], axis=0)
+    filled[stating] |= (stated.tracks >= 0).any(axis=1)
+    lacking = np.flatnonzero(~filled)
+    heard = np.where(usable[lacking], markets.scores_of(evidence.dataset.country[users[lacking]]), -np.inf)
+    popular = shaper.lists("popular", users[lacking], heard, damped=False)
+    popular_row = {int(row): position for position, row in enumerate(lacking)}
     for row, user in enumerate(users):
-        taste = explainer.taste(int(user))
-        plays = int(taste.plays.sum())
-        certain = plays / (plays + EVIDENCE_PLAYS)
-        chosen = [(name, *lists.row(row), certain) for name, lists in ranked.items() if known[row]]
-        if row in stated_row:
-            chosen = [("content-based", *stated.row(stated_row[row]), STATED_CONFIDENCE)]
-        chosen = [e for e in chosen if len(e[1])] or [("popular", *popular.row(row), POPULAR_CONFIDENCE)]
-        for strategy, tracks, scores, sure in chosen:
-            if not len(tracks):
-                continue  # nothing may be shown to this user
-            yield RankedList(
-                int(user),
-                strategy,
-                tracks,
-                scores,
-                stated_reasons(evidence, int(user), tracks)
-                if row in stated_row and strategy == "content-based"
-                else explainer.reasons(strategy, taste, tracks),
-                _seeds(evidence, int(user), strategy, taste, tracks),
-                sure * len(tracks) / shaper.how.k,
-            )
+        if row in popular_row:
+            yield from _newcomers_list(evidence, markets, int(user), popular.row(popular_row[row]), shaper.how.k)
+        elif row in stated_row:
+            tracks, scores = stated.row(stated_row[row])
+            reasons = stated_reasons(evidence, int(user), tracks)
+            sure = STATED_CONFIDENCE * len(tracks) / shaper.how.k
+            yield RankedList(int(user), "content-based", tracks, scores, reasons, [], sure, STATED)
+        else:
+            yield from _personal_lists(evidence, explainer, int(user), row, standard, ranked, shaper.how.k)
 
 
-def _seeds(evidence: Evidence, user: int, strategy: str, taste: Taste, tracks: np.ndarray) -> list[int]:
-    """The tracks of the history that gave the list's tracks most of their score, best first."""
-    if strategy == "popular" or not len(taste.history):
-        return []
-    recipe = evidence.recipes[strategy]
-    thin = recipe.evidence_tracks / (recipe.evidence_tracks + len(taste.history))
-    amounts = np.zeros(len(taste.history))
-    for name in names_of(recipe):
-        share = recipe.shares.get(name, 0.0) * (1.0 - thin) + (thin if name == "content" else 0.0)
-        amounts += share * _shares(evidence.models[name].influence(user, tracks))
-    best = top_k(amounts[None, :], MOST_SEEDS)[0]
-    return [int(taste.history[position]) for position in best if position >= 0 and amounts[position] > 0]
+def _personal_lists(
+    evidence: Evidence,
+    explainer: Explainer,
+    user: int,
+    row: int,
+    standard: Mapping[str, Standard],
+    ranked: Mapping[str, Ranked],
+    k: int,
+) -> Iterator[RankedList]:
+    plays = int(sparse_row(evidence.interactions.plays, user)[1].sum())
+    certain = plays / (plays + EVIDENCE_PLAYS)
+    chosen = {strategy: lists.row(row) for strategy, lists in ranked.items()}
+    chosen = {strategy: entry for strategy, entry in chosen.items() if len(entry[0])}
+    found = explainer.explained(user, row, standard, {strategy: tracks for strategy, (tracks, _) in chosen.items()})
+    for strategy, (tracks, scores) in chosen.items():
+        (reasons, seeds), explored = found[strategy], ranked[strategy].explored(row)
+        for place in np.flatnonzero(np.isin(tracks, explored)):
+            new = new_reason(int(evidence.listeners[tracks[place]]))
+            reasons[place] = [new, *(reason for reason in reasons[place] if reason != new)][:MOST_REASONS]
+        yield RankedList(user, strategy, tracks, scores, reasons, seeds, certain * len(tracks) / k, PLAYS, explored)
 
 
-def _shares(amounts: np.ndarray) -> np.ndarray:
-    total = np.abs(amounts).sum()
-    return amounts / total if total > 0 else amounts
+def _newcomers_list(
+    evidence: Evidence, markets: Markets, user: int, ranked: tuple[np.ndarray, np.ndarray], k: int
+) -> Iterator[RankedList]:
+    tracks, scores = ranked
+    if not len(tracks):
+        return  # nothing may be shown to this user
+    country = evidence.dataset.country[user]
+    basis = MARKET if markets.speaks(country) else EVERYBODY
+    sure = POPULAR_CONFIDENCE * len(tracks) / k
+    yield RankedList(user, "popular", tracks, scores, markets.reasons(country, tracks), [], sure, basis)

@@ -11,6 +11,7 @@ from features.compute.embeddings import content_vectors
 from features.compute.topk import top_k
 from features.parameters import NightlyParameters, RecommendationParameters
 from features.recommend.blend import standardized
+from features.recommend.cold import Exploration, exploration
 from features.recommend.evidence import Ranker
 
 WINDOW = 400
@@ -38,15 +39,21 @@ class Ranked(NamedTuple):
     Attributes:
         tracks: (n, k or all tracks) int32, best first, none twice; -1 marks an empty slot, all of them at the end.
         scores: same shape, float64 in [0, 1], not rising; of an empty slot it means nothing.
+        explores: same shape, bool: places given to tracks that are new here; None where no list explores.
     """
 
     tracks: np.ndarray
     scores: np.ndarray
+    explores: np.ndarray | None = None
 
     def row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """One user's tracks and scores, without empty slots."""
         filled = self.tracks[row] >= 0
         return self.tracks[row][filled], self.scores[row][filled]
+
+    def explored(self, row: int) -> list[int]:
+        """The tracks of one user's list that stand at places that explore."""
+        return [] if self.explores is None else self.tracks[row][self.explores[row]].tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +68,7 @@ class Shaper:
         vectors: (tracks, d) float32 on `GRID`, unit length or zero: what tracks are alike by; None where nothing asks.
         last: by strategy, (users, tracks) CSR: `standing` in the last release's list, of users whose taste has not
             moved since. Empty without such a release.
+        exploration: what places hybrid lists give to tracks that are new here; None for none.
     """
 
     how: RecommendationParameters
@@ -69,6 +77,7 @@ class Shaper:
     known: sp.csr_matrix
     vectors: np.ndarray | None = None
     last: Mapping[str, sp.csr_matrix] = field(default_factory=dict)
+    exploration: Exploration | None = None
 
     @classmethod
     def of(cls, ranker: Ranker, parameters: NightlyParameters, last: Mapping[str, sp.csr_matrix] | None = None) -> Self:
@@ -80,19 +89,27 @@ class Shaper:
             content, _ = content_vectors(catalog, dimensions=kind.content_dimensions, seed=kind.seed)
             vectors = (np.rint(content / GRID) * GRID).astype(np.float32)
         fame = standardized(np.log1p(ranker.listeners)[None, :])[0]
-        return cls(how, catalog.artist, fame, ranker.interactions.known, vectors, last or {})
+        explored = exploration(
+            ranker.dataset,
+            ranker.listeners,
+            share=how.exploration,
+            seed=parameters.ranking.seed,
+            max_per_artist=how.max_per_artist,
+        )
+        return cls(how, catalog.artist, fame, ranker.interactions.known, vectors, last or {}, explored)
 
     def lists(self, strategy: str, users: np.ndarray, scores: np.ndarray, *, damped: bool = True) -> Ranked:
         """The lists of one strategy.
 
         In this order: popularity is damped; what stood in the last list loses; of each artist's tracks the best few go
         first; at least the share asked for is new to the user, at every length of the list (rounded down); what is
-        like a track further up goes behind. Limits on artists and repeats give way where nothing else is left.
+        like a track further up goes behind. Limits on artists and repeats give way where nothing else is left. Of a
+        hybrid list, last, a share of the places is given to tracks that are new here.
 
         A written score is 1 / (1 + exp(-z / 2)), z the track's standard score among all the user may be shown, after
         damping: 0.5 is average, 0.92 five spreads above. It says how far a track stands out for this user, not a
         probability. Where a knob put a weaker track further up, what follows is written with no more than that one's:
-        a score is at most the track's own.
+        a score is at most the track's own. What explores is written with the score of the place before it.
 
         A shorter list is a prefix of a longer one, whatever the knobs: no place looks at what is behind it.
 
@@ -105,11 +122,17 @@ class Shaper:
         standard = standardized(scores)
         if damped and self.how.damping > 0:
             standard = standardized(standard - self.how.damping * _spread(standard) * self.fame)
-        tracks = self._chosen(self._rested(strategy, users, standard), users)
+        rested = self._rested(strategy, users, standard)
+        tracks, explores = self._chosen(rested, users), None
+        if self.exploration is not None and strategy == "hybrid":
+            known = self.known[users].toarray() if self.how.include_heard else None
+            tracks, explores = self.exploration.into(tracks, users, rested, known)
         own = np.take_along_axis(standard, np.maximum(tracks, 0), axis=1) if tracks.size else np.zeros(tracks.shape)
         with np.errstate(over="ignore"):
             written = np.round(1.0 / (1.0 + np.exp(-own / 2.0)), 6)
-        return Ranked(tracks, np.minimum.accumulate(written, axis=1))
+        if explores is not None:
+            written[explores] = 1.0  # so that the place before decides
+        return Ranked(tracks, np.minimum.accumulate(written, axis=1), explores)
 
     def _rested(self, strategy: str, users: np.ndarray, standard: np.ndarray) -> np.ndarray:
         """What stood in the last list loses `rotation` spreads at its head, half as many each screen further down.

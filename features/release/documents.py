@@ -1,7 +1,7 @@
 """A release's Parquet rows as the documents that the contract describes: the border between the two spellings."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -151,7 +151,7 @@ class ReleaseDocuments:
                     }
                     for rank, (track, score, reasons) in enumerate(ranked, start=1)
                 ],
-                "context": {"seeds": row["seeds"], "filters": {}},
+                "context": {"seeds": row["seeds"], "filters": _basis(row)},
                 "performance": {
                     "generationTime": row["generation_ms"],
                     "candidateCount": len(row["track_ids"]),
@@ -171,6 +171,12 @@ class ReleaseDocuments:
         """Each track's metadata, encoded once and copied into every list it stands in."""
         rows = pq.read_table(self.folder / "tracks.parquet").to_pylist()
         return {row["track_id"]: RawBSONDocument(bson.encode(_track_metadata(row))) for row in rows}
+
+
+def _basis(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list rests on: its step of the ladder, the market it is popular in, what it gives a chance to be heard."""
+    said = {name: row.get(name) for name in ("basis", "market", "explored")}
+    return {name: value for name, value in said.items() if value}  # releases made before have none of them
 
 
 def _track_metadata(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from features.compute.embeddings import Embeddings
 from features.compute.overlaps import SimilarUsers
 from features.compute.profiles import Profiles
 from features.compute.rows import sparse_row
-from features.recommend.lists import RankedList
+from features.recommend.lists import MARKET, RankedList
 from features.schema.names import AUDIO_NAMES
 
 
@@ -91,6 +91,9 @@ def recommendation_table(dataset: Dataset, lists: list[RankedList], spent_ms: li
             ("reasons", pa.list_(pa.list_(pa.string()))),
             ("seeds", pa.list_(pa.string())),
             ("confidence", pa.float64()),
+            ("basis", pa.string()),
+            ("market", pa.string()),
+            ("explored", pa.list_(pa.string())),
             ("generation_ms", pa.float64()),
         ]
     )
@@ -102,6 +105,9 @@ def recommendation_table(dataset: Dataset, lists: list[RankedList], spent_ms: li
         "reasons": [entry.reasons for entry in lists],
         "seeds": [[ids[track] for track in entry.seeds] for entry in lists],
         "confidence": [entry.confidence for entry in lists],
+        "basis": [entry.basis for entry in lists],
+        "market": [dataset.country[entry.user] if entry.basis == MARKET else None for entry in lists],
+        "explored": [[ids[track] for track in entry.explored] for entry in lists],
         "generation_ms": spent_ms,
     }
     return pa.table(columns, schema=schema)

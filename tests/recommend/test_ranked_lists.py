@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -128,7 +129,7 @@ def test_any_order_of_rows_makes_the_same_lists(seed):
 
 @given(SEEDS)
 @settings(max_examples=20, deadline=None)
-def test_who_nothing_is_known_of_gets_what_most_listen_to(seed):
+def test_who_nothing_is_known_of_gets_what_their_country_listens_to_drawn_to_what_most_do(seed):
     world = random_world(seed)
     world["users"] = pa.concat_tables(
         [world["users"], tables(users=[account("new", country="US", explicit_content=False)])["users"]]
@@ -137,8 +138,13 @@ def test_who_nothing_is_known_of_gets_what_most_listen_to(seed):
     listeners = Counter(
         track for _, track in {(row["user_id"], row["track_id"]) for row in rows_before(world, "plays")}
     )
+    lives = {row["user_id"]: row["country"] for row in world["users"].to_pylist()}
+    pairs = {(row["user_id"], row["track_id"]) for row in rows_before(world, "plays")}
+    at_home = Counter(track for user, track in pairs if lives.get(user) == "US")
+    everybody, here = ({user for user, _ in pairs}, {user for user, _ in pairs if lives.get(user) == "US"})
+    liking = {t: (at_home[t] + 50 * Fraction(listeners[t], len(everybody))) / (len(here) + 50) for t in listeners}
     never = never_to_be_shown(world, "new", include_heard=False)
-    expected = sorted((track for track in listeners if track not in never), key=lambda t: (-listeners[t], t))[:4]
+    expected = sorted((track for track in listeners if track not in never), key=lambda t: (-liking[t], t))[:4]
     entry = found.get("new", {}).get("popular")
     assert (ids_of(evidence, entry) if entry else []) == expected
     assert entry is None or entry.confidence == 0.5 * len(expected) / 4

@@ -154,6 +154,15 @@ def test_recommendations_have_the_contracts_fields_and_no_others(ready, manifest
 
 
 @pytest.mark.usefixtures("live")
+def test_a_list_says_what_it_rests_on(ready):
+    for document in ready[names.RECOMMENDATIONS].find():
+        filters = document["context"]["filters"]
+        assert filters["basis"] == ("popular" if document["strategy"] == "popular" else "plays")
+        assert filters.keys() <= {"basis", "explored"}
+        assert set(filters.get("explored", [])) <= {entry["trackId"] for entry in document["candidates"]}
+
+
+@pytest.mark.usefixtures("live")
 def test_candidates_are_ranked_without_gaps_scored_and_explained(ready):
     for document in ready[names.RECOMMENDATIONS].find():
         candidates = document["candidates"]
