@@ -1,196 +1,209 @@
-"""Reasons in plain English, each made from a fact that can be looked up again."""
+"""Why a track is in a list: what moved it most there comes first, each a fact that can be looked up again."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from features.compute.profiles import scaled_audio
-from features.compute.rows import sparse_row
+from features.compute.rows import dense_block, sparse_row
+from features.recommend.blend import Standard, names_of
 from features.recommend.evidence import Evidence
-from features.schema.names import AUDIO_NAMES
+from features.recommend.facts import Facts, filled
+from features.recommend.models.content import Content
+from features.recommend.seeds import Moved, blended, moved, parts, says, seeds
+from features.recommend.wording import FEATURE_COLUMNS, KINDS, Offer, Words, listeners_in_words
 
 MOST_REASONS = 3
-CLOSE_SIMILARITY = 0.5
-"""From this cosine of the embeddings on, a track is called close to another."""
 CLOSE_AUDIO = 0.05
 """Two scaled audio features no further apart than this are called close."""
 GENRE_SHARE = 0.10
 """From this share of the plays on, a genre is called the user's."""
-FEATURE_WORDS = {
-    "energy": "energy",
-    "tempo": "tempo",
-    "valence": "mood",
-    "danceability": "danceability",
-    "acousticness": "acousticness",
-    "instrumentalness": "instrumentalness",
-    "loudness": "loudness",
+ARTIST_PLAYS = 2
+"""Plays of an artist from which on they are a reason: one may be chance."""
+SOON_LISTENERS = 3
+"""Listeners who went from one track to another, from which on they are a reason."""
+KIND_OF = {
+    "user_knn": "neighbors",
+    "user_ease": "neighbors",
+    "proximity": "soon",
+    "proximity_ease": "soon",
+    "personal": "own",
+    "popular": "popular",
+    "late": "",
+    "content": "",
 }
-FEATURE_COLUMNS = [AUDIO_NAMES.index(name) for name in FEATURE_WORDS]
-ORDER = {
-    "collaborative": ("neighbors", "artist", "seed"),
-    "content-based": ("artist", "genre", "audio", "seed"),
-    "hybrid": ("neighbors", "artist", "seed", "genre", "audio"),
-    "popular": ("popular",),
-}
+"""What a model's part in a score is a reason of: "track" for all others; content is taken apart by kind."""
 
 
-@dataclass(frozen=True, eq=False)
-class Taste:
-    """What is known of one user, ready for explaining.
+class Explained(NamedTuple):
+    """One list's reasons, one to three for each track; and the user's own tracks that moved it most."""
 
-    Attributes:
-        history: (h,) int32, tracks with weight, ascending.
-        plays: (tracks,) int32, how often the user played each.
-        artist_plays: (artists,) int64.
-        genre_share: (genres,) float64, the share of the user's plays that are of the genre; NaN without plays.
-        audio_mean: (12,) float64, mean of the scaled features over the user's plays; NaN unknown.
-        neighbor_plays: (tracks,) int64, how many of the user's similar users played each.
-        neighbors: how many similar users there are.
-    """
-
-    history: np.ndarray
-    plays: np.ndarray
-    artist_plays: np.ndarray
-    genre_share: np.ndarray
-    audio_mean: np.ndarray
-    neighbor_plays: np.ndarray
-    neighbors: int
+    reasons: list[list[str]]
+    seeds: list[int]
 
 
 class Explainer:
-    """Explains lists; made once for a release, since it scales the catalogue's audio."""
+    """Explains lists; made once for a release, since it counts what is said.
+
+    The first reason of a track is of what gave it the most of its blended score, among what there is a fact to name of;
+    then come the others that gave something, then facts that gave nothing. That nobody has played a track is said too.
+    """
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.audio = scaled_audio(evidence.dataset.catalog.audio)
-        self.genres = evidence.dataset.catalog.genres.astype(np.int64)
+        self.facts = Facts(evidence)
 
-    def taste(self, user: int) -> Taste:
-        """Gathers what the reasons for one user draw on."""
-        actions, catalog = self.evidence.interactions, self.evidence.dataset.catalog
-        history, _ = sparse_row(actions.weights, user)
-        played, counts = sparse_row(actions.plays, user)
-        plays = np.zeros(actions.plays.shape[1], np.int32)
-        plays[played] = counts
-        by_artist = catalog.artist[played] >= 0
-        similar = self.evidence.neighbors[user]
-        similar = similar[similar >= 0]
-        neighbor_tracks = [sparse_row(actions.plays, int(other))[0] for other in similar]
-        return Taste(
+    def explained(
+        self, user: int, row: int, standard: Mapping[str, Standard], lists: Mapping[str, np.ndarray]
+    ) -> dict[str, Explained]:
+        """Reasons and seeds of one user's lists.
+
+        Args:
+            user: their number.
+            row: their row in `standard`.
+            standard: of all models that the strategies' recipes ask.
+            lists: by strategy, (n,) distinct tracks.
+        """
+        if not lists:
+            return {}
+        tracks = np.unique(np.concatenate(list(lists.values())))
+        of = moved(self.evidence.models, standard, row, user, tracks)
+        spread = float(standard["content"].spread[row]) if "content" in standard else 0.0
+        offer = self._offer(user, of, spread)
+        words = Words(self.facts, user, offer)
+        return {
+            strategy: self._list(strategy, np.searchsorted(tracks, listed), of, offer, words)
+            for strategy, listed in lists.items()
+        }
+
+    def popular(self, tracks: np.ndarray) -> list[list[str]]:
+        """One reason for each track of a list by popularity."""
+        return [[listeners_in_words(int(count))] for count in self.evidence.listeners[tracks]]
+
+    def _list(self, strategy: str, columns: np.ndarray, of: Moved, offer: Offer, words: Words) -> Explained:
+        recipe, degree = self.evidence.recipes[strategy], len(offer.history)
+        say, names = says(recipe, degree), names_of(recipe)
+        amounts = {kind: np.zeros(len(columns)) for kind in KINDS}
+        for name, part in parts(recipe, degree, of).items():
+            if kind := KIND_OF.get(name, "track"):
+                amounts[kind] += part[columns]
+        for kind, part in offer.content.items():
+            amounts[kind] += say.get("content", 0.0) * part[columns]
+        tracks = offer.tracks[columns]
+        other = offer.history[:, None] != tracks[None, :]
+        by_track = [name for name in names if KIND_OF.get(name, "track") == "track"]
+        track, soon = (
+            _strongest(np.where(other, blended(of, say, chosen, columns), 0.0), offer.history)
+            for chosen in (by_track or names, [name for name in names if KIND_OF.get(name) == "soon"])
+        )
+        followed, listeners = self._followed(soon, tracks), self.evidence.listeners[tracks]
+        possible = {
+            "own": offer.own[columns] > 0,
+            "neighbors": offer.neighbors[columns] > 0,
+            "artist": offer.artist[columns] >= ARTIST_PLAYS,
+            "track": track >= 0,
+            "soon": followed >= SOON_LISTENERS,
+            "album": offer.album[columns] > 0,
+            "genre": offer.genre_share[columns] >= GENRE_SHARE,
+            "audio": offer.near[columns].any(axis=1),
+            "popular": (amounts["popular"] > 0) & (listeners > 0),
+        }
+        rows = zip(
+            *(part.tolist() for part in (columns, track, soon, followed, listeners)),
+            *_ordered(amounts, possible),
+            strict=True,
+        )
+        reasons = []
+        for column, because, after, times, count, kinds, most in rows:
+            texts = []
+            for kind in kinds[: min(most, MOST_REASONS - (count == 0))]:
+                if kind == "track":
+                    texts.append(words.because(because))
+                elif kind == "soon":
+                    texts.append(words.soon_after(after, times))
+                else:
+                    texts.append(words.text(kind, column))
+            if count == 0 or not texts:
+                texts.append(listeners_in_words(count))
+            reasons.append(texts)
+        return Explained(reasons, seeds(offer.history, blended(of, say, names, columns).sum(axis=1)))
+
+    def _followed(self, soon: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n,) how many listeners first played each track soon after the one in `soon`; 0 where that is -1."""
+        count = np.zeros(len(tracks), np.int64)
+        known = np.flatnonzero(soon >= 0)
+        if len(known):
+            sources, row = np.unique(soon[known], return_inverse=True)
+            count[known] = dense_block(self.facts.soon_after, sources, tracks)[row, known]
+        return count
+
+    def _offer(self, user: int, of: Moved, spread: float) -> Offer:
+        facts, tracks = self.facts, of.tracks
+        history, _ = sparse_row(self.evidence.history.weights, user)
+        neighbors, least = facts.neighbors_who_play(user)
+        heard, album = filled(facts.heard, user)[tracks], facts.album[tracks]
+        by_genre = filled(facts.by_genre, user)[facts.genres[tracks]]
+        most = np.argmax(by_genre, axis=1)[:, None]
+        content: dict[str, np.ndarray] = {}
+        like = np.full(len(tracks), -1)
+        model = self.evidence.models.get("content")
+        if isinstance(model, Content) and spread > 0:
+            found = model.parts(user, tracks)
+            content = {kind: part / spread for kind, part in found.items() if kind in KINDS}
+            other = history[:, None] != tracks[None, :]
+            like = _strongest(np.where(other, of.amounts["content"], 0.0), history)
+        return Offer(
+            tracks,
             history,
-            plays,
-            np.bincount(
-                catalog.artist[played][by_artist], counts[by_artist], minlength=len(catalog.artist_names)
-            ).astype(np.int64),
-            *self._genres_and_audio(played, counts),
-            np.bincount(np.concatenate([np.zeros(0, np.int64), *neighbor_tracks]), minlength=len(plays)),
-            len(similar),
+            heard,
+            neighbors[tracks],
+            least[tracks],
+            filled(facts.by_artist, user)[self.evidence.dataset.catalog.artist[tracks]],
+            filled(facts.by_album, user)[album] - ((heard > 0) & (album >= 0)),
+            np.take_along_axis(facts.genres[tracks], most, axis=1)[:, 0],
+            np.take_along_axis(by_genre, most, axis=1)[:, 0] / max(int(facts.plays[user]), 1),
+            *self._audio(user, tracks, like),
+            content,
         )
 
-    def reasons(self, strategy: str, taste: Taste, tracks: np.ndarray) -> list[list[str]]:
-        """One to three reasons for each track, the strategy's own kind first."""
-        kinds = {
-            "neighbors": self._neighbors,
-            "artist": self._artist,
-            "genre": self._genre,
-            "popular": self._popular,
-        }
-        nearest, similarity = self._nearest(taste, tracks)
-        audio = self._audio(taste, tracks)
-        found = []
-        for position, track in enumerate(tracks):
-            texts: list[str] = []
-            for kind in ORDER[strategy]:
-                if kind == "seed":
-                    text = self._seed(taste, int(nearest[position]), float(similarity[position]))
-                elif kind == "audio":
-                    text = audio[position]
-                else:
-                    text = kinds[kind](taste, int(track))
-                texts += [text] if text else []
-                if len(texts) == MOST_REASONS:
-                    break
-            found.append(texts or [self._popular(taste, int(track))])
-        return found
+    def _audio(self, user: int, tracks: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The two features closest to a track of the history where both are close, else to what is usual."""
+        audio = self.facts.audio[:, FEATURE_COLUMNS]
+        to_track = _closest(np.abs(audio[tracks] - np.where((like >= 0)[:, None], audio[like], np.nan)))
+        to_usual = _closest(np.abs(audio[tracks] - self.facts.usual_audio[user, FEATURE_COLUMNS]))
+        by_track: np.ndarray = np.all(to_track[1], axis=1)
+        features = np.where(by_track[:, None], to_track[0], to_usual[0])
+        near = np.where(by_track[:, None], to_track[1], to_usual[1])
+        return features, near, np.where(by_track, like, -1)
 
-    def _genres_and_audio(self, played: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shares of plays by genre and means of the scaled audio features over plays, NaN where nothing is known.
 
-        They count plays and not weights, since that is what "what you play" says.
-        """
-        audio = self.audio[played]
-        known = ~np.isnan(audio)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = (counts @ np.where(known, audio, 0.0)) / (counts @ known)
-            return (self.genres[played].T @ counts) / counts.sum(), mean
+def _strongest(amounts: np.ndarray, history: np.ndarray) -> np.ndarray:
+    """(n,) of (h, n) amounts the track of the history with the most, of equals the lower; -1 for none above 0."""
+    if not len(history):
+        return np.full(amounts.shape[1], -1)
+    best = np.argmax(amounts, axis=0)
+    return np.where(amounts[best, np.arange(amounts.shape[1])] > 0, history[best], -1)
 
-    def label(self, track: int) -> str:
-        """A track as a person would name it; its id where nothing better is known."""
-        catalog = self.evidence.dataset.catalog
-        name, artists = catalog.names[track], catalog.artists[track]
-        if name is None:
-            return f"track {self.evidence.dataset.tracks[track]}"
-        return f"“{name}” by {artists[0]}" if artists else f"“{name}”"
 
-    def _nearest(self, taste: Taste, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each track the closest one of the history by embedding, another than itself; -1 for none."""
-        vectors = self.evidence.embeddings.vectors
-        if not len(taste.history) or not len(tracks):
-            return np.full(len(tracks), -1), np.zeros(len(tracks))
-        similarity = vectors[tracks] @ vectors[taste.history].T
-        similarity[tracks[:, None] == taste.history[None, :]] = -np.inf
-        best = np.argmax(similarity, axis=1)
-        values = similarity[np.arange(len(tracks)), best]
-        return np.where(np.isneginf(values), -1, taste.history[best]), values
+def _closest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 2) the two least of (n, features) distances, ties to the earlier; and (n, 2) bool whether they are close."""
+    closest = np.argsort(distance, axis=1, kind="stable")[:, :2]
+    return closest, np.take_along_axis(distance, closest, axis=1) <= CLOSE_AUDIO
 
-    def _neighbors(self, taste: Taste, track: int) -> str | None:
-        count = int(taste.neighbor_plays[track])
-        if count == 0:
-            return None
-        if taste.neighbors == 1:
-            return "The listener closest to you plays it"
-        verb = "plays" if count == 1 else "play"
-        return f"{count} of the {taste.neighbors} listeners closest to you {verb} it"
 
-    def _artist(self, taste: Taste, track: int) -> str | None:
-        artist = self.evidence.dataset.catalog.artist[track]
-        count = int(taste.artist_plays[artist]) if artist >= 0 else 0
-        if count < 2:
-            return None
-        name = self.evidence.dataset.catalog.artist_names[int(artist)]
-        return f"By {name}, whom you have played {count} times"
+def _ordered(
+    amounts: Mapping[str, np.ndarray], possible: Mapping[str, np.ndarray]
+) -> tuple[list[list[str]], list[int]]:
+    """For each track the kinds of its reasons, best first, and how many of them there are.
 
-    def _genre(self, taste: Taste, track: int) -> str | None:
-        genres, _ = sparse_row(self.evidence.dataset.catalog.genres, track)
-        best = max(genres.tolist(), key=taste.genre_share.__getitem__, default=None)
-        share = 0.0 if best is None else float(taste.genre_share[best])
-        if best is None or not share >= GENRE_SHARE:  # not NaN either
-            return None
-        return f"{self.evidence.dataset.catalog.genre_names[best].capitalize()} is {share:.0%} of what you play"
-
-    def _audio(self, taste: Taste, tracks: np.ndarray) -> list[str | None]:
-        """For all tracks at once: the one or two features closest to the user's mean, where they are close."""
-        distance = np.abs(self.audio[tracks] - taste.audio_mean)[:, FEATURE_COLUMNS]
-        closest = np.argsort(distance, axis=1, kind="stable")[:, :2]
-        close = np.take_along_axis(distance, closest, axis=1) <= CLOSE_AUDIO
-        words = list(FEATURE_WORDS.values())
-        texts = [
-            " and ".join(words[feature] for feature, near in zip(features, are_close, strict=True) if near)
-            for features, are_close in zip(closest.tolist(), close.tolist(), strict=True)
-        ]
-        return [f"Close in {text} to what you usually play" if text else None for text in texts]
-
-    def _seed(self, taste: Taste, seed: int, similarity: float) -> str | None:
-        if seed < 0 or similarity <= 0.0:
-            return None
-        times = {0: "which you liked, saved or replayed", 1: "which you played once"}
-        known = times.get(int(taste.plays[seed]), f"which you played {taste.plays[seed]} times")
-        if similarity >= CLOSE_SIMILARITY:
-            return f"Close to {self.label(seed)}, {known}"
-        return f"Of your music, nearest to {self.label(seed)}, {known}"
-
-    def _popular(self, _taste: Taste, track: int) -> str:
-        count = int(self.evidence.listeners[track])
-        if count == 0:
-            return "Nobody has played it yet"
-        return "Played by one listener" if count == 1 else f"Played by {count:,} listeners"
+    What moved the track comes first, by how much; then what did not, in the order of `KINDS`. The user's own plays of
+    it, the first of those, are always among them.
+    """
+    value = np.stack([amounts[kind] for kind in KINDS])
+    may = np.stack([possible[kind] for kind in KINDS])
+    place = np.arange(len(KINDS), dtype=np.float64)[:, None]
+    ranked = np.where(may, np.where(value > 0, value, -1.0 - place), -np.inf)
+    last = np.nextafter(np.sort(ranked[1:], axis=0)[-MOST_REASONS], np.inf)
+    ranked[0] = np.where(may[0], np.maximum(ranked[0], last), -np.inf)
+    order = np.argsort(-ranked, axis=0, kind="stable")[:MOST_REASONS].T.tolist()
+    return [[KINDS[kind] for kind in kinds] for kinds in order], may.sum(axis=0).tolist()
