@@ -64,7 +64,7 @@ class Interactions:
         known: bool CSR: played or given any feedback, so not new to the user.
         disliked: bool CSR: never to be recommended.
         aversion: float64 CSR in (0, 1]: how far the user is put off by the track: 1 where disliked, the sum below zero
-            where skips outweigh plays. Sorted indices, no zeros, nothing that has weight.
+            where signals of skipping outweigh plays. Sorted indices, no zeros, nothing that has weight.
     """
 
     weights: sp.csr_matrix

@@ -13,7 +13,7 @@ from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mi
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.listwise import fit_listwise
-from features.recommend.models import CONTENT_MODELS, MODELS
+from features.recommend.models import CONTENT_MODELS, EVERYONE, MODELS
 from features.recommend.models.contract import Model
 
 SAFE = ("ease", "ials", "item_knn")
@@ -90,13 +90,13 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     users = drawn(split.users, how.validation_users, how.seed)
     if len(users) < how.min_validation_users:
         return fixed(names)
-    field = _field(split, history, fit_models(history, names, parameters), users, parameters)
-    collaborative = _learned(field, [name for name in names if name not in CONTENT_MODELS])
-    hybrid = _learned(field, names)
+    groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
+    fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
+    collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
     if "content" in names:
         hybrid = max(
             (
-                replace(hybrid, evidence_tracks=e, ndcg=_ndcg(field, replace(hybrid, evidence_tracks=e)))
+                replace(hybrid, evidence_tracks=e, ndcg=_ndcg(fields["hybrid"], replace(hybrid, evidence_tracks=e)))
                 for e in EVIDENCE_TRACKS
             ),
             key=lambda recipe: recipe.ndcg,
@@ -141,30 +141,47 @@ class _Field:
     degree: np.ndarray
 
 
-def _field(
-    split: Split, history: History, models: Mapping[str, Model], users: np.ndarray, parameters: NightlyParameters
-) -> _Field:
+def _fields(
+    split: Split,
+    history: History,
+    models: Mapping[str, Model],
+    users: np.ndarray,
+    groups: Mapping[str, Sequence[str]],
+    parameters: NightlyParameters,
+) -> dict[str, _Field]:
+    """The field of each group of models: the tracks that the plain mean of these puts forward."""
     filters = Filters(split.dataset, split.interactions)
     tracks = len(split.dataset.tracks)
-    width = min(CANDIDATES, tracks)
-    standard = {name: np.full((len(users), width), -np.inf, np.float32) for name in models}
-    usable, relevant = (np.zeros((len(users), width), bool) for _ in range(2))
-    even = Recipe(dict.fromkeys(models, 1.0 / max(len(models), 1)))
+    shape = len(users), min(CANDIDATES, tracks)
+    possible = np.minimum(np.diff(split.relevant.indptr)[users], RANKED)
+    fields = {
+        group: _Field(
+            {name: np.full(shape, -np.inf, np.float32) for name in names},
+            np.zeros(shape, bool),
+            np.zeros(shape, bool),
+            np.cumsum(_discount())[possible - 1],
+            history.degree[users],
+        )
+        for group, names in groups.items()
+    }
     step = max(1, BLOCK_CELLS // max(tracks, 1))
     for start in range(0, len(users), step):
-        block = users[start : start + step]
+        block, rows = users[start : start + step], slice(start, start + step)
         allowed = ~filters.forbidden(block, include_heard=parameters.recommendations.include_heard)
         scores = {
             name: standard_scores(name, model, block, allowed, history.listeners) for name, model in models.items()
         }
-        chosen = top_k(mixed(scores, even, history.degree[block]), width)
-        place, rows = np.maximum(chosen, 0), slice(start, start + len(block))
-        usable[rows] = chosen >= 0
-        for name, values in scores.items():
-            standard[name][rows] = np.where(chosen >= 0, np.take_along_axis(values, place, axis=1), -np.inf)
-        relevant[rows] = np.take_along_axis(split.relevant[block].toarray(), place, axis=1) & (chosen >= 0)
-    possible = np.minimum(np.diff(split.relevant.indptr)[users], RANKED)
-    return _Field(standard, usable, relevant, np.cumsum(_discount())[possible - 1], history.degree[users])
+        relevant = split.relevant[block].toarray()
+        for group, names in groups.items():
+            voters = [name for name in names if name not in EVERYONE] or names
+            even = Recipe(dict.fromkeys(voters, 1.0 / len(voters)))
+            chosen = top_k(mixed(scores, even, history.degree[block]), shape[1])
+            place, filled, field = np.maximum(chosen, 0), chosen >= 0, fields[group]
+            field.usable[rows] = filled
+            field.relevant[rows] = np.take_along_axis(relevant, place, axis=1) & filled
+            for name in names:
+                field.standard[name][rows] = np.where(filled, np.take_along_axis(scores[name], place, axis=1), -np.inf)
+    return fields
 
 
 def _learned(field: _Field, names: Sequence[str]) -> Recipe:
@@ -182,9 +199,7 @@ def _fitted(field: _Field, names: Sequence[str]) -> Recipe:
     prior = np.array([PRIOR / len(best) if name in best else 0.0 for name in names] + [0.0] * len(names))
     plain = [np.maximum(np.where(np.isfinite(z), z, 0.0), LOWEST) for z in (field.standard[name] for name in names)]
     features = np.stack([*plain, *(np.sign(z) * np.sqrt(np.abs(z)) for z in plain)], axis=2)
-    # what only models of content know would teach the others that saying nothing is a good sign
-    known = field.usable & np.any([np.isfinite(field.standard[name]) for name in names], axis=0)
-    weights = fit_listwise(features, known, field.relevant & known, prior, ridge=RIDGE)
+    weights = fit_listwise(features, field.usable, field.relevant, prior, ridge=RIDGE)
     half = len(names)
     whole = float((weights[:half] * OUTSTANDING + weights[half:] * np.sqrt(OUTSTANDING)).sum()) / OUTSTANDING
     weights /= whole if whole > 0 else 1.0
