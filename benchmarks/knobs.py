@@ -39,7 +39,7 @@ from features.recommend.history import build_history
 from features.recommend.rerank import Shaper, standing
 from features.recommend.strategies import choose, drawn, eligible, fixed
 
-OFF = {"max_per_artist": 0, "diversity": 0.0, "damping": 0.0, "rotation": 0.0, "discovery": 0.0}
+OFF = {"max_per_artist": 0, "diversity": 0.0, "damping": 0.0, "rotation": 0.0, "discovery": 0.0, "exploration": 0.0}
 SETTINGS: dict[str, tuple[float, ...]] = {
     "max_per_artist": (20, 10, 5, 3, 2, 1),
     "diversity": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),

@@ -17,7 +17,7 @@ from features.recommend.blend import standardized
 from features.recommend.rerank import GRID, Ranked, Shaper, standing
 
 SEEDS = st.integers(0, 10_000)
-OFF = {"max_per_artist": 0, "diversity": 0.0, "damping": 0.0, "rotation": 0.0, "discovery": 0.0}
+OFF = {"max_per_artist": 0, "diversity": 0.0, "damping": 0.0, "rotation": 0.0, "discovery": 0.0, "exploration": 0.0}
 KNOBS = st.fixed_dictionaries(
     {
         "max_per_artist": st.integers(0, 3),
