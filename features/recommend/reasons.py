@@ -92,10 +92,16 @@ class Explainer:
         tracks = offer.tracks[columns]
         other = offer.history[:, None] != tracks[None, :]
         by_track = [name for name in names if KIND_OF.get(name, "track") == "track"]
-        track, soon = (
-            _strongest(np.where(other, blended(of, say, chosen, columns), 0.0), offer.history)
-            for chosen in (by_track or names, [name for name in names if KIND_OF.get(name) == "soon"])
+        by_all = blended(of, say, names, columns)
+        track, soon, anything = (
+            _strongest(np.where(other, amount, 0.0), offer.history)
+            for amount in (
+                blended(of, say, by_track, columns),
+                blended(of, say, [name for name in names if KIND_OF.get(name) == "soon"], columns),
+                by_all,
+            )
         )
+        track = np.where(track >= 0, track, anything)
         followed, listeners = self._followed(soon, tracks), self.evidence.listeners[tracks]
         possible = {
             "own": offer.own[columns] > 0,
@@ -126,7 +132,7 @@ class Explainer:
             if count == 0 or not texts:
                 texts.append(listeners_in_words(count))
             reasons.append(texts)
-        return Explained(reasons, seeds(offer.history, blended(of, say, names, columns).sum(axis=1)))
+        return Explained(reasons, seeds(offer.history, by_all.sum(axis=1)))
 
     def _followed(self, soon: np.ndarray, tracks: np.ndarray) -> np.ndarray:
         """(n,) how many listeners first played each track soon after the one in `soon`; 0 where that is -1."""

@@ -310,7 +310,6 @@ def test_a_place_of_a_hybrid_list_explores_is_flagged_and_says_so():
             assert evidence.dataset.tracks[number].startswith("new-")
             assert entry.reasons[place][0] == "New here: nobody has played it yet"
             assert entry.scores[place] == entry.scores[place - 1]
-            assert len(entry.reasons[place]) > 1
             seen += 1
     assert seen > 0
 
