@@ -22,6 +22,7 @@ from features.settings import Settings, get_settings
 from features.snapshot.stored import open_snapshot
 from features.sources.sample import SampleSpec, make_sample, write_sample
 
+pytestmark = pytest.mark.slow
 END = datetime(2026, 3, 1, tzinfo=UTC)
 AS_OF = ("--as-of", "2026-02-28")
 QUICK = (
