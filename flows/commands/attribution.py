@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from features.attribution.attribute import Attributed
 from features.attribution.scorecard import rank_rows, strategy_rows
 from features.database import open_database
 from features.errors import NotFoundError
@@ -44,15 +43,12 @@ def _attribute(*, as_json: bool) -> None:
     if done.since is None:
         say("no release has lists that have not expired; nothing to do")
         return
-    show_table(_totals(done), title=f"Read since {done.since:%Y-%m-%d %H:%M} UTC")
+    say(f"lists of {', '.join(done.releases)}, the oldest made {done.since:%Y-%m-%d %H:%M} UTC")
+    show_table([{"read": name, "responses": count} for name, count in done.read.items()])
     if done.set_aside:
         rows = [{"set aside": n, "why": r, "first": done.first.get(r)} for r, n in done.set_aside.items()]
         show_table(rows)
     say(done.in_words())
-
-
-def _totals(done: Attributed) -> list[dict[str, object]]:
-    return [{"what": name, "responses": count} for name, count in done.read.items()]
 
 
 def _show(release: str | None, *, as_json: bool) -> None:

@@ -175,6 +175,11 @@ def test_where_the_books_do_not_say_since_when_it_was_live_a_release_counts_from
     assert (done.read, done.inferred) == ({"plays": 1}, 1)
 
 
+def test_a_blank_name_of_a_list_is_none(world):
+    world.db[names.LISTENING_HISTORY].insert_many([play("t1", named=""), play("t2", named=" ")])
+    assert world.attribute().inferred == 2
+
+
 # --- ids
 
 
@@ -321,11 +326,12 @@ def fill(db: Database, world: World) -> None:
     db[names.USER_FEEDBACK].insert_many([said("t4", "love"), said("t3", "dislike"), said("t1", "skip", user="bob")])
 
 
-def test_twice_equals_once_byte_for_byte_and_writes_nothing(world):
+def test_twice_equals_once_byte_for_byte_and_writes_nothing(world, monkeypatch):
     fill(world.db, world)
     first = world.attribute()
     assert first.changed == 3
     once = without_tokens(world.db)
+    monkeypatch.setattr(module, "update", lambda *_: pytest.fail("the scorecard is what it was"))
     again = world.attribute()
     assert again.changed == 0
     assert without_tokens(world.db) == once
