@@ -118,9 +118,9 @@ def data_sets(data: Path | None) -> Iterator[Tables]:
     tracks = [
         {
             "track_id": row["track_id"],
-            "name": row["track_name"],
-            "album": row["track_album_name"],
-            "artists": [{"id": None, "name": row["track_artist"], "genres": [row["playlist_genre"]]}],
+            "name": text(row["track_name"]),
+            "album": text(row["track_album_name"]),
+            "artists": [{"id": None, "name": text(row["track_artist"]), "genres": [row["playlist_genre"]]}],
             "duration_ms": float(row["duration_ms"]),
             **{name: float(row[name]) for name in AUDIO_NAMES if name in row},
         }
@@ -131,9 +131,14 @@ def data_sets(data: Path | None) -> Iterator[Tables]:
     pairs = pd.read_parquet(data / "hetrec2011_lastfm_2k" / "user_artists.parquet")
     pairs = pairs.loc[pairs.index.repeat(pairs["plays"].clip(upper=MOST_PLAYS) // 4 + 1)]
     names = pd.read_parquet(data / "hetrec2011_lastfm_2k" / "artists.parquet")
-    tracks = [{"track_id": str(row["artist_id"]), "name": row["name"]} for row in names.to_dict("records")]
+    tracks = [{"track_id": str(row["artist_id"]), "name": text(row["name"])} for row in names.to_dict("records")]
     at = START + pd.to_timedelta([number % 90 for number in range(len(pairs))], unit="D")
     yield of_rows("hetrec2011_lastfm_2k", pairs["user_id"], pairs["artist_id"], at, tracks)
+
+
+def text(value: Any) -> str | None:
+    """A text, or nothing where none is known."""
+    return value if isinstance(value, str) else None
 
 
 def of_rows(name: str, user: pd.Series, track: pd.Series, at: Any, tracks: list[dict[str, Any]]) -> Tables:
