@@ -226,8 +226,12 @@ def _stated_taste(users: Vocabulary, catalog: Catalog, accounts: pa.Table, setti
         stated = ~np.isnan(values)
         audio[by_settings[stated], column] = values[stated]
     return StatedTaste(
-        _stated(len(users), genres, _numbered(catalog.genre_names)),
-        _stated(len(users), [(by_settings, settings["artists"])], _numbered(catalog.artist_names)),
+        _stated((len(users), len(catalog.genre_names)), genres, _numbered(catalog.genre_names)),
+        _stated(
+            (len(users), len(catalog.artist_names)),
+            [(by_settings, settings["artists"])],
+            _numbered(catalog.artist_names),
+        ),
         audio,
     )
 
@@ -241,7 +245,7 @@ def _plain(word: str) -> str:
 
 
 def _stated(
-    users: int, columns: Iterable[tuple[np.ndarray, pa.ChunkedArray]], numbers: Mapping[str, int]
+    shape: tuple[int, int], columns: Iterable[tuple[np.ndarray, pa.ChunkedArray]], numbers: Mapping[str, int]
 ) -> sp.csr_matrix:
     """(users, words) bool: lists of words by user as a matrix, case aside; words nobody else uses are left out."""
     pairs = [
@@ -253,7 +257,7 @@ def _stated(
     ]
     row, column = zip(*pairs, strict=True) if pairs else ((), ())
     ones = np.ones(len(pairs), bool)
-    return sp.csr_matrix((ones, (np.array(row, np.int32), np.array(column, np.int32))), shape=(users, len(numbers)))
+    return sp.csr_matrix((ones, (np.array(row, np.int32), np.array(column, np.int32))), shape=shape)
 
 
 def _before(table: pa.Table, column: str, as_of_ms: int) -> tuple[pa.Table, int]:

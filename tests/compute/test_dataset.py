@@ -195,3 +195,12 @@ def test_a_play_without_completion_is_measured_by_the_catalogues_duration():
     )
     order = np.argsort(data.plays.played_at, kind="stable")
     np.testing.assert_allclose(data.plays.completion[order], [0.25, 0.9, 1.0, np.nan, np.nan, np.nan])
+
+
+def test_artists_that_differ_in_case_alone_are_two_and_stated_tastes_have_a_column_for_each():
+    dataset = dataset_of(
+        tracks=[track("a", "AJR"), track("b", "ajr")], settings=[{"user_id": "u", "artists": ["ajr"], "genres": []}]
+    )
+    assert len(dataset.catalog.artist_names) == 2
+    assert dataset.stated.artists.shape == (1, 2)
+    assert dataset.stated.artists.nnz == 1
