@@ -68,7 +68,7 @@ class RecommendationParameters(Part):
     max_per_artist: int = Field(20, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
     diversity: float = Field(0.0, ge=0, le=1, description="how much unlikeness counts beside the score")
     damping: float = Field(
-        0.0, ge=0, le=10, description="spreads of the best scores a track loses for each spread of fame"
+        0.05, ge=0, le=10, description="spreads of the best scores a track loses for each spread of fame"
     )
     rotation: float = Field(
         0.5, ge=0, le=10, description="spreads the first track of the last list loses while taste stays as it was"
