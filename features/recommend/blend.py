@@ -30,8 +30,10 @@ class Recipe:
         shares: by name of the model.
         roots: likewise; empty where the blend was not learned. A learned one orders the candidates that the plain mean
             of its models puts forward.
-        evidence_tracks: of e, a user with n tracks of history has e / (e + n) of the score from content, and the rest
-            by the shares. 0 for none.
+        evidence_tracks: of e, a user with n tracks of history has e / (e + n) of the score from the blend for those of
+            whom little is known, and the rest by the shares. 0 for none.
+        little_shares: that blend's shares, learned on histories cut short; content alone where there are none.
+        little_roots: likewise.
         ndcg: of the blend on the validation split, NaN where it was not chosen but the fixed one taken.
         users: who were asked on the validation split.
     """
@@ -39,8 +41,30 @@ class Recipe:
     shares: Mapping[str, float]
     roots: Mapping[str, float] = field(default_factory=dict)
     evidence_tracks: float = 0.0
+    little_shares: Mapping[str, float] = field(default_factory=dict)
+    little_roots: Mapping[str, float] = field(default_factory=dict)
     ndcg: float = np.nan
     users: int = 0
+
+    @property
+    def little(self) -> "Recipe":
+        """The blend for those of whom little is known."""
+        return Recipe(self.little_shares or {"content": 1.0}, self.little_roots)
+
+    def thin(self, tracks: np.ndarray) -> np.ndarray:
+        """(n,) float64 in [0, 1]: how much of the score that blend makes for users with so many tracks of history."""
+        if self.evidence_tracks <= 0:
+            return np.zeros(np.shape(tracks))
+        return np.asarray(self.evidence_tracks / (self.evidence_tracks + tracks), np.float64)
+
+    def at(self, tracks: int) -> "Recipe":
+        """The blend as it is for a user with so many tracks of history."""
+        little, thin = self.little, float(self.thin(np.array(tracks)))
+        names = names_of(self)
+        return Recipe(
+            {name: (1 - thin) * self.shares.get(name, 0.0) + thin * little.shares.get(name, 0.0) for name in names},
+            {name: (1 - thin) * self.roots.get(name, 0.0) + thin * little.roots.get(name, 0.0) for name in names},
+        )
 
     def part(self, name: str, standard: np.ndarray) -> np.ndarray:
         """A model's part in scores, of its standard scores; any shape."""
@@ -54,8 +78,9 @@ class Recipe:
         """For a release's books; figures that are not defined are left out."""
         shares = {name: round(share, 4) for name, share in self.shares.items()}
         roots = {"roots": {name: round(root, 4) for name, root in self.roots.items()}} if self.roots else {}
+        little = {"little": self.little.to_dict()} if self.little_shares else {}
         chosen = {} if np.isnan(self.ndcg) else {"ndcg": round(self.ndcg, 6), "users": self.users}
-        return {"shares": shares, **roots, "evidence": self.evidence_tracks, **chosen}
+        return {"shares": shares, **roots, "evidence": self.evidence_tracks, **little, **chosen}
 
 
 class Standard(NamedTuple):
@@ -94,8 +119,8 @@ def standard(name: str, model: Model, users: np.ndarray, usable: np.ndarray, lis
 
 def names_of(recipe: Recipe) -> tuple[str, ...]:
     """The models a recipe asks."""
-    extra = ("content",) if recipe.evidence_tracks > 0 and "content" not in recipe.shares else ()
-    return (*recipe.shares, *extra)
+    more = recipe.little.shares if recipe.evidence_tracks > 0 else {}
+    return tuple(dict.fromkeys([*recipe.shares, *more]))
 
 
 def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray) -> np.ndarray:
@@ -108,23 +133,27 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
         recipe: how much of each.
         degree: (n,) int, tracks in the history of each user.
     """
-    names = names_of(recipe)
-    thin = (recipe.evidence_tracks / np.maximum(recipe.evidence_tracks + degree, 1e-9))[:, None]
+    names, little = names_of(recipe), recipe.little
+    thin = recipe.thin(degree)[:, None]
     total, base = (np.zeros(standard[names[0]].shape) for _ in range(2))
     silent = np.ones(total.shape, bool)
-    voters = [name for name in names if name not in EVERYONE] or list(names)
+    voters, seconds = (_personal(list(of)) for of in (names, little.shares))
     for name in names:
         known = np.isfinite(standard[name])
         silent &= ~known
         score = np.maximum(np.where(known, standard[name], 0.0), LOWEST)
-        total += (1.0 - thin) * recipe.part(name, score)
+        total += (1.0 - thin) * recipe.part(name, score) + thin * little.part(name, score)
         if name in voters:
             base += (1.0 - thin) / len(voters) * score
-        if name == "content":
-            total += thin * score
-            base += thin * score
+        if name in seconds:
+            base += thin / len(seconds) * score
     total[silent] = base[silent] = -np.inf
     return _candidates_first(total, base) if recipe.roots else total
+
+
+def _personal(names: list[str]) -> list[str]:
+    """Those of them that put tracks forward: who says the same to everyone only where there is nobody else."""
+    return [name for name in names if name not in EVERYONE] or names
 
 
 def _candidates_first(total: np.ndarray, base: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What models learn from: who is drawn to which track, since when and until when, and in which order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -97,6 +97,27 @@ class History:
         matrix = sp.csr_matrix((worth, (user, self.plays.track)), shape=self.weights.shape)
         matrix.sum_duplicates()
         return matrix.astype(np.float32)
+
+
+def shortened(history: History, most: np.ndarray, seed: int) -> History:
+    """The history with only each user's first tracks, in order of the first listen.
+
+    Args:
+        history: not changed.
+        most: (users,) int, tracks at most.
+        seed: of the order of tracks that began at one moment.
+    """
+    chance = np.random.default_rng(seed).permutation(len(history.owner))
+    order = np.lexsort((chance, history.first_at, history.owner))
+    kept = np.empty(len(order), bool)
+    kept[order] = np.arange(len(order)) - history.weights.indptr[history.owner[order]] < most[history.owner[order]]
+    shape = history.weights.shape
+    pairs = (history.owner[kept], history.weights.indices[kept])
+    weights = sp.csr_matrix((history.weights.data[kept], pairs), shape=shape)
+    plays = history.plays
+    still = np.isin(plays.user.astype(np.int64) * shape[1] + plays.track, pairs[0] * shape[1] + pairs[1])
+    left = Plays(plays.user[still], plays.track[still], plays.played_at[still], plays.completion[still])
+    return replace(history, weights=weights, first_at=history.first_at[kept], last_at=history.last_at[kept], plays=left)
 
 
 def liked_row(scored: sp.csr_matrix, user: int) -> tuple[np.ndarray, np.ndarray]:

@@ -57,18 +57,17 @@ def moved(
 
 def says(recipe: Recipe, degree: int) -> dict[str, float]:
     """By model: how much of its standard score the recipe takes for a user with so many tracks of history."""
-    thin = recipe.evidence_tracks / (recipe.evidence_tracks + degree) if recipe.evidence_tracks > 0 else 0.0
-    return {name: (1.0 - thin) * recipe.say(name) + (thin if name == "content" else 0.0) for name in names_of(recipe)}
+    blend = recipe.at(degree)
+    return {name: blend.say(name) for name in names_of(recipe)}
 
 
 def parts(recipe: Recipe, degree: int, of: Moved) -> dict[str, np.ndarray]:
     """By model, (n,) float64: its part in the blended score of each track; 0 for what it does not know."""
-    thin = recipe.evidence_tracks / (recipe.evidence_tracks + degree) if recipe.evidence_tracks > 0 else 0.0
-    found = {}
+    blend, found = recipe.at(degree), {}
     for name in names_of(recipe):
         scores = of.standard[name]
         known = np.maximum(np.where(np.isfinite(scores), scores, 0.0), LOWEST)
-        found[name] = (1.0 - thin) * recipe.part(name, known) + (thin * known if name == "content" else 0.0)
+        found[name] = blend.part(name, known)
     return found
 
 

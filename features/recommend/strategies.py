@@ -11,7 +11,7 @@ from features.evaluate.splits import Split, hold_out_last
 from features.parameters import NightlyParameters
 from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, standard_scores
 from features.recommend.filters import Filters
-from features.recommend.history import History, build_history
+from features.recommend.history import History, build_history, shortened
 from features.recommend.listwise import fit_listwise
 from features.recommend.models import CONTENT_MODELS, EVERYONE, MODELS
 from features.recommend.models.contract import Model
@@ -19,7 +19,13 @@ from features.recommend.models.contract import Model
 SAFE = ("ease", "ials", "item_knn")
 """Where data is too thin to choose: three models that err differently, alike."""
 SAFE_EVIDENCE_TRACKS = 5.0
-EVIDENCE_TRACKS = (0.0, 1.0, 2.0, 5.0, 10.0)
+EVIDENCE_TRACKS = (1.0, 2.0, 5.0, 10.0)
+CUT_TO = (1, 2, 4, 8)
+"""Tracks that histories are cut to where a blend for short ones is learned."""
+CUT_SHARE = 1 / 3
+"""Of the users asked, those whose histories are cut: the others' are what there is to learn from."""
+MOST_LOSS = 0.002
+"""Share of nDCG that the blend for short histories may cost those whose histories are whole: no more than chance."""
 RANKED = 100
 RIDGE = 0.03
 PRIOR_MODELS, PRIOR = 4, 0.5
@@ -68,8 +74,10 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     """The recipe of each strategy, by nDCG@100 on what each user took to last.
 
     The eligible models are fitted on what came before, and a blend is learned of the tracks they put forward, held
-    towards equal shares of the best four. Hybrid also chooses from how much history on content steps back. With too few
-    users to ask, the fixed blend is taken.
+    towards equal shares of the best four. Hybrid also has a blend for those of whom little is known, learned likewise
+    where histories of some of the users are cut to their first tracks, and chooses from how much history on it steps
+    back: so that it does most for those and takes nothing from the others. With too few users to ask, the fixed blend
+    is taken.
 
     Args:
         dataset: what may be looked at; what a ranking is measured on must not be in it.
@@ -93,14 +101,7 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
     fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
     collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
-    if "content" in names:
-        hybrid = max(
-            (
-                replace(hybrid, evidence_tracks=e, ndcg=_ndcg(fields["hybrid"], replace(hybrid, evidence_tracks=e)))
-                for e in EVIDENCE_TRACKS
-            ),
-            key=lambda recipe: recipe.ndcg,
-        )
+    hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
     return {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
 
 
@@ -182,6 +183,29 @@ def _fields(
             for name in names:
                 field.standard[name][rows] = np.where(filled, np.take_along_axis(scores[name], place, axis=1), -np.inf)
     return fields
+
+
+def _for_little(
+    hybrid: Recipe, field: _Field, split: Split, history: History, users: np.ndarray, parameters: NightlyParameters
+) -> Recipe:
+    """The blend with another for short histories beside it, if that is any better for them."""
+    how = parameters.ranking
+    asked = drawn(users, max(how.min_validation_users, int(CUT_SHARE * len(users))), how.seed + 1)
+    most = np.full(len(history.degree), np.iinfo(np.int64).max)
+    most[asked] = np.resize(CUT_TO, len(asked))
+    short = shortened(history, most, how.seed)
+    more = [name for name in ("popular", "content") if name in field.standard]
+    names = list(dict.fromkeys([*hybrid.shares, *more]))
+    models = fit_models(short, names, parameters)
+    cut = _fields(split, short, models, asked, {"hybrid": names}, parameters)["hybrid"]
+    little = _learned(cut, names)
+    best, most_won = hybrid, _ndcg(cut, hybrid)
+    for tracks in EVIDENCE_TRACKS:
+        tried = replace(hybrid, evidence_tracks=tracks, little_shares=little.shares, little_roots=little.roots)
+        won, kept = _ndcg(cut, tried), _ndcg(field, tried)
+        if won > most_won and kept >= (1.0 - MOST_LOSS) * hybrid.ndcg:
+            best, most_won = replace(tried, ndcg=kept), won
+    return best
 
 
 def _learned(field: _Field, names: Sequence[str]) -> Recipe:

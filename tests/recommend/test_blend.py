@@ -1,6 +1,7 @@
 """Standard scores and blends of them, small enough to be worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,3 +211,32 @@ def test_books_hold_what_is_defined():
     assert learned["roots"] == {"ease": -0.1235}
     for books in (fixed, chosen, learned):
         assert json.loads(json.dumps(books)) == books
+
+
+LITTLE = Recipe(
+    {"ease": 0.7, "svd": 0.3},
+    {"ease": 0.2, "svd": -0.1},
+    evidence_tracks=4.0,
+    little_shares={"popular": 0.6, "ease": 0.4},
+    little_roots={"popular": 0.3, "ease": 0.0},
+)
+
+
+@pytest.mark.parametrize(("tracks", "thin"), [(0, 1.0), (1, 0.8), (4, 0.5), (36, 0.1)])
+def test_who_has_few_tracks_has_more_of_the_blend_for_little(tracks, thin):
+    rng = np.random.default_rng(tracks)
+    standard = {name: rng.normal(size=(1, 30)) for name in ("ease", "svd", "popular")}
+    plain, little = replace(LITTLE, evidence_tracks=0.0), LITTLE.little
+    made = mixed(standard, LITTLE, np.array([tracks]))
+    parts = [mixed(standard, recipe, np.array([tracks])) for recipe in (plain, little)]
+    assert made == pytest.approx((1 - thin) * parts[0] + thin * parts[1])
+    assert made == pytest.approx(mixed(standard, LITTLE.at(tracks), np.array([99])))
+    say = {name: LITTLE.at(tracks).say(name) for name in names_of(LITTLE)}
+    assert say == pytest.approx({name: (1 - thin) * plain.say(name) + thin * little.say(name) for name in say})
+
+
+def test_the_blend_for_little_asks_its_own_models_and_stands_in_the_books():
+    assert names_of(LITTLE) == ("ease", "svd", "popular")
+    assert names_of(replace(LITTLE, evidence_tracks=0.0)) == ("ease", "svd")
+    assert LITTLE.to_dict()["little"]["shares"] == {"popular": 0.6, "ease": 0.4}
+    assert "little" not in Recipe({"ease": 1.0}, evidence_tracks=1.0).to_dict()

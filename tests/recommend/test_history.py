@@ -9,7 +9,7 @@ from worlds import AS_OF, DAY, dataset_of, play, random_world, said, shuffled
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.interactions import Interactions, build_interactions
-from features.recommend.history import AVERSION, History, build_history, history_of, liked_row
+from features.recommend.history import AVERSION, History, build_history, history_of, liked_row, shortened
 
 SEEDS = st.integers(0, 10_000)
 
@@ -199,3 +199,23 @@ def test_any_order_of_rows_makes_the_same_history(seed):
     first, second = (history.recent(30.0, 0.2, 0.4) for history in (one, other))
     assert first.data.tobytes() == second.data.tobytes()
     assert one.decayed_plays(9.0).data.tobytes() == other.decayed_plays(9.0).data.tobytes()
+
+
+def test_a_shortened_history_has_each_users_first_tracks_with_all_their_plays():
+    rows = [("u", "a", 9), ("u", "b", 8), ("u", "a", 2), ("u", "c", 1), ("v", "c", 7), ("v", "b", 6), ("w", "a", 5)]
+    data, history = history_from(plays=[play(*row) for row in rows])
+    short = shortened(history, np.array([2, 1, 9]), 0)
+    pairs = by_track(data, short, short.first_at.astype(float))
+    assert pairs.keys() == {("u", "a"), ("u", "b"), ("v", "c"), ("w", "a")}
+    whole = by_track(data, history, history.last_at.astype(float))
+    assert by_track(data, short, short.last_at.astype(float)) == {pair: whole[pair] for pair in pairs}
+    assert short.degree.tolist() == [2, 1, 1]
+    assert len(short.plays) == 5
+    assert len(history.plays) == 7
+
+
+def test_of_what_began_at_one_moment_chance_decides_which_is_first():
+    _, history = history_from(plays=[play("u", f"t{n:02d}") for n in range(30)])
+    firsts = {int(shortened(history, np.array([1]), seed).weights.indices[0]) for seed in range(20)}
+    assert len(firsts) > 5
+    assert (shortened(history, np.array([30]), 0).weights != history.weights).nnz == 0

@@ -12,14 +12,16 @@ from worlds import AS_OF, SMALL, Row, dataset_of, play, shuffled, tables, track
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.interactions import Plays, build_interactions
+from features.compute.topk import top_k
 from features.evaluate.metrics import ndcg_at_k
 from features.evaluate.ranking import rank
 from features.evaluate.splits import hold_out_last, split_by_time
 from features.parameters import NightlyParameters
 from features.recommend import strategies
-from features.recommend.blend import Recipe
+from features.recommend.blend import Recipe, mixed, names_of, standard_scores
 from features.recommend.evidence import fit_ranker
-from features.recommend.history import History, build_history
+from features.recommend.filters import Filters
+from features.recommend.history import History, build_history, shortened
 from features.recommend.models import CONTENT_MODELS, MODELS
 from features.recommend.strategies import choose, drawn, eligible, fit_models, fixed
 
@@ -262,3 +264,45 @@ def test_at_most_so_many_are_drawn_in_order_and_by_the_seed(numbers, most, seed)
     assert (np.diff(made) > 0).all()
     assert set(made.tolist()) <= numbers
     np.testing.assert_array_equal(made, drawn(users, most, seed))
+
+
+def crowds(users: int = 60, seed: int = 0) -> list[Row]:
+    """Everybody meets the twelve hits sooner or later, and songs of one of six scenes from the second track on."""
+    rng = np.random.default_rng(seed)
+    return [
+        play(f"u{user:02d}", name, 100.0 - place)
+        for user in range(users)
+        for hits in [[f"hit{n:02d}" for n in rng.permutation(12)]]
+        for scene in [[f"s{user % 6}-{n:02d}" for n in rng.permutation(14)[:6]]]
+        for place, name in enumerate([hits[0], *scene, *hits[1:6]])
+    ]
+
+
+def of_short_histories(data: Dataset, recipe: Recipe) -> float:
+    """Mean nDCG@100 where histories are cut to one track, the long way round."""
+    split = hold_out_last(data, as_of_ms=AS_OF, half_life_days=180.0, share=0.2, seed=SMALL.ranking.seed)
+    history = build_history(split.dataset, split.interactions)
+    asked = split.users[::3]
+    most = np.full(len(history.degree), 99)
+    most[asked] = 1
+    short = shortened(history, most, 0)
+    models = fit_models(short, names_of(recipe), SMALL)
+    allowed = ~Filters(split.dataset, split.interactions).forbidden(asked, include_heard=False)
+    standard = {name: standard_scores(name, models[name], asked, allowed, short.listeners) for name in models}
+    ranked = top_k(mixed(standard, recipe, short.degree[asked]), 100)
+    return float(ndcg_at_k(ranked, split.relevant[asked], 100).mean())
+
+
+def test_hybrid_has_a_blend_for_short_histories_that_is_better_for_them_and_costs_the_others_nothing():
+    data = dataset_of(plays=crowds())
+    hybrid = choose(data, SMALL, as_of_ms=AS_OF)["hybrid"]
+    assert hybrid.evidence_tracks > 0
+    without = replace(hybrid, evidence_tracks=0.0)
+    assert of_short_histories(data, hybrid) > of_short_histories(data, without)
+    assert validated(data, hybrid) >= 0.998 * validated(data, without) - 1e-9
+
+
+def test_collaborative_has_none():
+    recipes = choose(dataset_of(plays=crowds()), SMALL, as_of_ms=AS_OF)
+    assert recipes["collaborative"].evidence_tracks == 0.0
+    assert not recipes["collaborative"].little_shares
