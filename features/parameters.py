@@ -65,7 +65,7 @@ class RecommendationParameters(Part):
     """The ranked lists."""
 
     k: int = Field(100, ge=1, le=1000, description="tracks a list at most")
-    max_per_artist: int = Field(20, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
+    max_per_artist: int = Field(10, ge=0, le=1000, description="tracks of an artist, while there are others; 0 for any")
     diversity: float = Field(0.0, ge=0, le=1, description="how much unlikeness counts beside the score")
     damping: float = Field(
         0.05, ge=0, le=10, description="spreads of the best scores a track loses for each spread of fame"
