@@ -107,9 +107,14 @@ def test_where_tastes_differ_those_of_like_mind_are_asked_and_not_everyone():
     assert min(abs(recipe.say(name)) for name in recipe.shares) > 0.01  # who has next to no say is not asked
 
 
+AS_SCORED = {"max_per_artist": 0, "diversity": 0.0, "damping": 0.0, "exploration": 0.0}
+"""Lists in the order of the scores: choices are made before lists are shaped."""
+
+
 def validated(data: Dataset, recipe: Recipe, parameters: NightlyParameters = SMALL) -> float:
     """Mean nDCG@100 of lists ranked by a recipe, the long way round."""
-    how = parameters.ranking
+    how, shaped = parameters.ranking, parameters.recommendations
+    parameters = parameters.model_copy(update={"recommendations": shaped.model_copy(update=AS_SCORED)})
     split = hold_out_last(data, as_of_ms=AS_OF, half_life_days=180.0, share=how.validation_share, seed=how.seed)
     ranker = fit_ranker(split.dataset, split.interactions, {"hybrid": recipe}, parameters)
     users = drawn(split.users, how.validation_users, how.seed)
