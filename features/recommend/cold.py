@@ -13,7 +13,7 @@ from features.compute.ids import Vocabulary
 from features.compute.interactions import Interactions
 from features.compute.topk import top_k
 
-HOME_LISTENERS = 50.0
+HOME_LISTENERS = 200.0
 """Listeners of a country from which on it says as much of what is popular there as everybody does."""
 FIRST_PLACES = 5
 """Places of a list that never explore: what a listener judges it by."""
@@ -57,8 +57,8 @@ class Markets:
         """(tracks,) float64: what is popular there; -inf for what nobody listens to anywhere.
 
         Logarithms of 1 + listeners, were all listeners like those of the country: of its `size` listeners n play the
-        track, of all m of N; the share of its listeners is (n + 50 · m / N) / (size + 50), so that a country of few, or
-        one that is not known, has what is popular everywhere.
+        track, of all m of N; the share of its listeners is (n + 200 · m / N) / (size + 200), so that a country of few,
+        or one that is not known, has what is popular everywhere.
         """
         share = self.everywhere / max(self.listeners, 1)
         row = self.countries.get(country) if country is not None else None

@@ -4,6 +4,7 @@ import numpy as np
 
 from features.compute.dataset import STATED_AUDIO
 from features.compute.rows import sparse_row
+from features.recommend.blend import LOWEST, standard_scores, standardized
 from features.recommend.evidence import Evidence
 from features.schema.names import AUDIO_NAMES
 
@@ -28,7 +29,9 @@ def stated_scores(evidence: Evidence, users: np.ndarray) -> np.ndarray:
     """(users, tracks) float64: how well a track fits what each user stated; -inf where nothing stated fits.
 
     One for a named artist, one for a named genre, up to a half for closeness to the energy, mood and danceability
-    asked for; by closeness alone a track enters only where no artist or genre was named and it is close.
+    asked for; by closeness alone a track enters only where no artist or genre was named and it is close. Where an
+    artist was named, the content model's likeness counts as much as all that, both as standard scores: it knows whose
+    listeners are alike, and which of the artist's tracks are most so.
     """
     stated, catalog = evidence.dataset.stated, evidence.dataset.catalog
     genre = (stated.genres[users].astype(np.int32) @ catalog.genres.T.astype(np.int32)).toarray() > 0
@@ -41,7 +44,18 @@ def stated_scores(evidence: Evidence, users: np.ndarray) -> np.ndarray:
     fits = np.where(words[:, None], genre | artist, distance <= CLOSE)
     familiar = np.log1p(evidence.listeners) / max(np.log1p(evidence.listeners.max(initial=0)), 1.0)
     scores = ARTIST * artist + GENRE * genre + AUDIO * close + POPULARITY * familiar
-    return np.where(fits, scores, -np.inf)
+    return _with_likeness(evidence, users, np.where(fits, scores, -np.inf))
+
+
+def _with_likeness(evidence: Evidence, users: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    rows = np.flatnonzero(np.diff(evidence.dataset.stated.artists.indptr)[users] > 0)
+    model = evidence.models.get("content")
+    if model is None or not len(rows):
+        return scores
+    everything = np.ones((len(rows), scores.shape[1]), bool)
+    alike = standard_scores("content", model, users[rows], everything, evidence.listeners)
+    scores[rows] = standardized(scores[rows]) + np.maximum(alike, LOWEST)
+    return scores
 
 
 def stated_reasons(evidence: Evidence, user: int, tracks: np.ndarray) -> list[list[str]]:

@@ -61,7 +61,7 @@ def test_a_country_of_few_is_drawn_to_what_is_popular_everywhere_by_the_formula(
 
 
 def test_a_country_of_many_has_its_own_hits_first():
-    many = [f"many-{n}" for n in range(100)]
+    many = [f"many-{n}" for n in range(250)]
     plays = [play(user, "schlager") for user in many] + [play(f"w-{n}", "country") for n in range(300)]
     markets, tracks = markets_of(plays=plays, users=[account(user, country="DE") for user in many])
     assert best_first(markets.scores("DE"), tracks) == ["schlager", "country"]

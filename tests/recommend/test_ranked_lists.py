@@ -142,7 +142,7 @@ def test_who_nothing_is_known_of_gets_what_their_country_listens_to_drawn_to_wha
     pairs = {(row["user_id"], row["track_id"]) for row in rows_before(world, "plays")}
     at_home = Counter(track for user, track in pairs if lives.get(user) == "US")
     everybody, here = ({user for user, _ in pairs}, {user for user, _ in pairs if lives.get(user) == "US"})
-    liking = {t: (at_home[t] + 50 * Fraction(listeners[t], len(everybody))) / (len(here) + 50) for t in listeners}
+    liking = {t: (at_home[t] + 200 * Fraction(listeners[t], len(everybody))) / (len(here) + 200) for t in listeners}
     never = never_to_be_shown(world, "new", include_heard=False)
     expected = sorted((track for track in listeners if track not in never), key=lambda t: (-liking[t], t))[:4]
     entry = found.get("new", {}).get("popular")

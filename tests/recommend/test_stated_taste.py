@@ -1,5 +1,7 @@
 """Who has said what they like and played nothing: lists made of their own words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from worlds import accepted, account, evidence_of, lists_of, play, said, tables, track
@@ -95,4 +97,22 @@ def test_scores_fall_with_distance_from_what_was_stated_and_never_rise_above_all
     scores = stated_scores(evidence, new)
     assert scores.shape == (1, 5)
     assert np.isneginf(scores[0, evidence.dataset.tracks.ids().index("silent")])
-    assert scores.max() <= 1 + 1 + 0.5 + 0.1
+    assert "artists" in stated or scores.max() <= 1 + 1 + 0.5 + 0.1
+
+
+def test_where_an_artist_is_named_the_likeness_of_content_orders_what_fits_and_lets_nothing_else_in():
+    songs = [track(f"axl-{n}", "Axl", ["rock"], energy=0.5) for n in range(4)]
+    songs += [track(f"nina-{n}", "Nina", ["rock"]) for n in range(2)] + [track("else", "Else", ["jazz"])]
+    world = tables(
+        plays=[play(f"fan-{n}", f"axl-{n}") for n in range(4)] + [play("fan-0", "nina-0"), play("fan-1", "nina-1")],
+        tracks=songs,
+        settings=[settings_of(genres=["rock"], artists=["Axl"])],
+    )
+    evidence = evidence_of(world)
+    new = np.array([evidence.dataset.users.ids().index("new")])
+    scores = dict(zip(evidence.dataset.tracks.ids(), stated_scores(evidence, new)[0], strict=True))
+    assert np.isneginf(scores["else"])
+    assert min(scores[f"axl-{n}"] for n in range(4)) > max(scores[f"nina-{n}"] for n in range(2))
+    plain = stated_scores(replace(evidence, models={}), new)[0]
+    assert np.isfinite(list(scores.values())).tolist() == np.isfinite(plain).tolist()
+    assert sorted(scores.values()) != sorted(plain.tolist())
