@@ -23,8 +23,8 @@ OUTSTANDING = 4.0
 class Recipe:
     """How much of each model.
 
-    A track's score is the sum of share · z + root · sign(z) · sqrt(|z|) over models, z the standard score; what stands
-    out with all of them by z = 4 has a score of 4.
+    A track's score is the sum of share · z + root · sign(z) · sqrt(|z|) over models, z the standard score. A learned
+    blend is scaled so that what its models say at z = 4, either way, sums to 4.
 
     Attributes:
         shares: by name of the model.

@@ -18,7 +18,8 @@ from features.recommend.models.contract import Model
 
 SAFE = ("ease", "ials", "item_knn")
 """Where data is too thin to choose: three models that err differently, alike."""
-SAFE_EVIDENCE_TRACKS = 5.0
+SAFE_EVIDENCE_TRACKS = 20.0
+"""Of forty listeners' own models most is noise: content leads until a history says more (docs/attribution.md)."""
 EVIDENCE_TRACKS = (1.0, 2.0, 5.0, 10.0)
 CUT_TO = (1, 2, 4, 8)
 """Tracks that histories are cut to where a blend for short ones is learned."""
@@ -28,6 +29,8 @@ MOST_LOSS = 0.002
 """Share of nDCG that the blend for short histories may cost those whose histories are whole: no more than chance."""
 RANKED = 100
 RIDGE = 0.03
+ENOUGH = 300
+"""Relevant tracks to learn from; with fewer, blends are held the more firmly."""
 PRIOR_MODELS, PRIOR = 4, 0.5
 """Learned blends are held towards equal shares of the best four models, which sum to this before they are scaled."""
 LEAST_SAY = 0.02
@@ -223,9 +226,10 @@ def _fitted(field: _Field, names: Sequence[str]) -> Recipe:
     prior = np.array([PRIOR / len(best) if name in best else 0.0 for name in names] + [0.0] * len(names))
     plain = [np.maximum(np.where(np.isfinite(z), z, 0.0), LOWEST) for z in (field.standard[name] for name in names)]
     features = np.stack([*plain, *(np.sign(z) * np.sqrt(np.abs(z)) for z in plain)], axis=2)
-    weights = fit_listwise(features, field.usable, field.relevant, prior, ridge=RIDGE)
+    ridge = RIDGE * max(1.0, ENOUGH / max(int(field.relevant.sum()), 1))
+    weights = fit_listwise(features, field.usable, field.relevant, prior, ridge=ridge)
     half = len(names)
-    whole = float((weights[:half] * OUTSTANDING + weights[half:] * np.sqrt(OUTSTANDING)).sum()) / OUTSTANDING
+    whole = float(np.abs(weights[:half] + weights[half:] / np.sqrt(OUTSTANDING)).sum())
     weights /= whole if whole > 0 else 1.0
     return Recipe(
         dict(zip(names, weights[:half].tolist(), strict=True)), dict(zip(names, weights[half:].tolist(), strict=True))
