@@ -36,6 +36,7 @@ def test_a_catalogue_to_import_names_genres_artist_and_year():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three processes one after another, on machines that do other things
 def test_what_a_night_published_is_read_back_from_the_database_as_it_was_built(quick_path):
     split = first_listens_case("a", "A", by_chance(users=40, items=60, rows=2000)).test
     recipes = night(split, quick_path)
