@@ -14,7 +14,7 @@ RISE, LEAD = 0.04, 0.04
 """Half of what any of three seeds gave: the rise over the first night, when nobody had been heard, and the lead."""
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2])
 def test_listeners_accept_more_from_night_to_night_when_they_are_heard(
     server_uri: str, quick_path: Path, seed: int
 ) -> None:
