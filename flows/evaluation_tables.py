@@ -59,8 +59,9 @@ def sentences(report: Report) -> Iterator[str]:
     )
     for name, recipe in report.recipes.items():
         if list(recipe.shares) != [name]:
-            content = f", more of content for who has few tracks ({recipe.evidence_tracks:g})"
-            yield f"{name} = {_shares(recipe.shares)}{content if recipe.evidence_tracks else ''}"
+            little = f"; another blend up to some {recipe.evidence_tracks:g} tracks of history"
+            say = {model: recipe.say(model) for model in recipe.shares}
+            yield f"{name} = {_shares(say)}{little if recipe.evidence_tracks else ''}"
     longest = max(row.k for row in report.rows)
     for metric, why in LACKING.items():
         rows = [r for r in report.rows if (r.group, r.k, r.metric) == (EVERYBODY, longest, metric) and r.undefined]

@@ -138,5 +138,7 @@ def _moved(value: float, before: Mapping[str, Any] | None) -> str:
 
 
 def _recipe(recipe: Mapping[str, Any]) -> str:
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in recipe["shares"].items())
-    return f"{shares}; content of {recipe['evidence']:g} tracks' weight" if recipe["evidence"] else shares
+    roots = recipe.get("roots", {})
+    # of a track that stands out, whose root is half of its standard score
+    say = ", ".join(f"{name} {share + roots.get(name, 0.0) / 2:.2f}" for name, share in recipe["shares"].items())
+    return f"{say}; another blend up to some {recipe['evidence']:g} tracks" if recipe["evidence"] else say

@@ -104,7 +104,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
     fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
     collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
-    hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
+    if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
+        hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
     return {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
 
 
