@@ -58,9 +58,11 @@ class _Worker:
         np.savez(folder / "split.npz", users=split.users, candidates=split.candidates, mask_heard=split.mask_heard)
         if split.history.catalog is not None:
             sp.save_npz(folder / "features.npz", split.history.catalog.genres.astype(np.int8))
-        self._process = subprocess.Popen(
-            [PYTHON, "-P", WORKER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._errors = folder / "errors.txt"  # where its progress bars go, too
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [PYTHON, "-P", WORKER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
 
     def ask(self, model: str, parameters: Mapping[str, Any]) -> Answer:
         """One question, its answer awaited."""
@@ -69,7 +71,8 @@ class _Worker:
         print(json.dumps({"model": model, "parameters": dict(parameters), "out": str(out)}), file=to, flush=True)
         line = from_.readline()
         if not line:
-            raise RuntimeError(f"{WORKER.name} ended with status {self._process.wait()}; its error is above")
+            status, told = self._process.wait(), self._errors.read_text()[-2000:]
+            raise RuntimeError(f"{WORKER.name} ended with status {status}: {told}")
         return Answer(np.load(out), json.loads(line)["fit_s"])
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
