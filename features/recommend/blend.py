@@ -126,7 +126,8 @@ def names_of(recipe: Recipe) -> tuple[str, ...]:
 def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray) -> np.ndarray:
     """(n, tracks) float64: standard scores by the recipe; -inf for what none of its models knows.
 
-    A track that some of them do not know counts as average there.
+    A track that some of them do not know counts as average there; one that only models of content know stands by
+    `content`, with the weight of all of these.
 
     Args:
         standard: (n, tracks) standard scores by model, those of the recipe at least.
@@ -147,8 +148,28 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
             base += (1.0 - thin) / len(voters) * score
         if name in seconds:
             base += thin / len(seconds) * score
+    fresh, asked = _unheard(standard, names), [name for name in names if name in CONTENT_MODELS]
+    if fresh is not None:
+        score = np.maximum(standard["content"], LOWEST)
+        say, little_say = (sum(abs(blend.say(name)) for name in asked) for blend in (recipe, little))
+        votes, little_votes = (sum(name in of for name in asked) / len(of) for of in (voters, seconds))
+        total = np.where(fresh, ((1.0 - thin) * say + thin * little_say) * score, total)
+        base = np.where(fresh, ((1.0 - thin) * votes + thin * little_votes) * score, base)
     total[silent] = base[silent] = -np.inf
     return _candidates_first(total, base) if recipe.roots else total
+
+
+def _unheard(standard: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
+    """(n, tracks) bool: tracks that models of content alone know of; None where nobody asks content, or nobody else.
+
+    Those stand by content's likeness: it places what nobody has heard better than any blend (docs/cold-start.md).
+    """
+    others = [name for name in names if name not in CONTENT_MODELS | EVERYONE]
+    if "content" not in names or not others:
+        return None
+    heard = np.any([np.isfinite(standard[name]) for name in others], axis=0)
+    fresh: np.ndarray = np.isfinite(standard["content"]) & ~heard
+    return fresh
 
 
 def _personal(names: list[str]) -> list[str]:

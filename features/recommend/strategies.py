@@ -216,7 +216,8 @@ def _learned(field: _Field, names: Sequence[str]) -> Recipe:
     """A blend learned on the field, twice: what has next to no say the first time is left out the second."""
     first = _fitted(field, names)
     say = {name: abs(first.say(name)) for name in names}
-    kept = [name for name in names if say[name] >= LEAST_SAY * sum(say.values())]
+    # content stays: it places what nobody has heard, of which there is nothing to learn here
+    kept = [name for name in names if say[name] >= LEAST_SAY * sum(say.values()) or name == "content"]
     recipe = _fitted(field, kept) if len(kept) < len(names) else first
     return replace(recipe, ndcg=_ndcg(field, recipe), users=len(field.relevant))
 

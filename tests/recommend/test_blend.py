@@ -240,3 +240,17 @@ def test_the_blend_for_little_asks_its_own_models_and_stands_in_the_books():
     assert names_of(replace(LITTLE, evidence_tracks=0.0)) == ("ease", "svd")
     assert LITTLE.to_dict()["little"]["shares"] == {"popular": 0.6, "ease": 0.4}
     assert "little" not in Recipe({"ease": 1.0}, evidence_tracks=1.0).to_dict()
+
+
+def test_what_nobody_has_heard_stands_by_content_whatever_other_models_of_content_say():
+    heard, fresh = [2.0, 1.0], [3.0, 1.5]
+    standard = {
+        "ease": np.array([[*heard, -np.inf, -np.inf]]),
+        "cease": np.array([[0.0, 0.0, -2.0, 4.0]]),
+        "content": np.array([[0.0, 0.0, *fresh]]),
+    }
+    recipe = Recipe({"ease": 0.5, "cease": -0.3, "content": 0.2})
+    made = mixed(standard, recipe, np.array([9]))[0]
+    np.testing.assert_allclose(made, [1.0, 0.5, 0.5 * fresh[0], 0.5 * fresh[1]])
+    alone = mixed(standard, Recipe({"cease": 0.5, "content": 0.5}), np.array([9]))[0]
+    np.testing.assert_allclose(alone, [0.0, 0.0, 0.5, 2.75])
