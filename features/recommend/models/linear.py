@@ -13,8 +13,7 @@ from features.compute.rows import dense_block
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY, shared_influence, shared_influences, strongest
-from features.recommend.models.popular import popularity_behind
+from features.recommend.models.neighbors import RECENCY, NearTracks, shared_influence, shared_influences, strongest
 from features.recommend.models.proximity import PROXIMITY, proximity
 
 BLOCK_CELLS = 8_000_000
@@ -148,7 +147,7 @@ class Cease(Ease):
 
 
 @dataclass(eq=False)
-class LocalEase:
+class LocalEase(NearTracks):
     """EASE of which each track keeps only its strongest sources, to a power: for listening that repeats itself.
 
     Args:
@@ -196,23 +195,9 @@ class LocalEase:
         self.similarity_ = kept.T.tocsr()
         return self
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: the history's part in each track; popularity behind."""
-        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
-
-    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = liked_row(self.scored_, user)
-        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
-
-    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h, n) float64: likewise."""
-        history, worth = liked_row(self.scored_, user)
-        return worth[:, None] * dense_block(self.similarity_, history, tracks)
-
 
 @dataclass(eq=False)
-class ProximityEase:
+class ProximityEase(NearTracks):
     """EASE on how close tracks stand in listeners' lives, instead of on whether they are there at all.
 
     The Gram matrix is that of `proximity` and its transpose, positive definite as a sum of decaying kernels.
@@ -262,20 +247,6 @@ class ProximityEase:
         kept.data **= np.float32(self.power)
         self.similarity_ = kept.T.tocsr()
         return self
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: the history's part in each track; popularity behind."""
-        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
-
-    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = liked_row(self.scored_, user)
-        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
-
-    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h, n) float64: likewise."""
-        history, worth = liked_row(self.scored_, user)
-        return worth[:, None] * dense_block(self.similarity_, history, tracks)
 
 
 @dataclass(eq=False)

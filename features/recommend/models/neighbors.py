@@ -23,8 +23,36 @@ RECENCY = {
 """How a history is weighed at scoring, of every model that is linear in it."""
 
 
+class NearTracks:
+    """What models share whose scores are sums of tracks' similarity to the history.
+
+    Attributes:
+        listeners_: (tracks,) int.
+        scored_: (users, tracks) float32 CSR, the history as it counts.
+        similarity_: (tracks, tracks) float32 CSR, from a track of the history to a track that is scored.
+    """
+
+    listeners_: np.ndarray
+    scored_: sp.csr_matrix
+    similarity_: sp.csr_matrix
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32: sums of similarities to the history; popularity behind."""
+        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
+
+    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h,) float64: exact, since scores are linear in the history."""
+        history, worth = liked_row(self.scored_, user)
+        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
+
+    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
+        """(h, n) float64: likewise."""
+        history, worth = liked_row(self.scored_, user)
+        return worth[:, None] * dense_block(self.similarity_, history, tracks)
+
+
 @dataclass(eq=False)
-class ItemKNN:
+class ItemKNN(NearTracks):
     """Item k-nearest neighbours on a damped cosine.
 
     The similarity of tracks i and j is x_i·x_j / (|x_i|^2a |x_j|^2(1-a) + shrink), to a power; each track keeps its
@@ -70,20 +98,6 @@ class ItemKNN:
         nearest = _nearest(columns, columns, self.neighbors, self.shrink, self.power, self.asymmetry)
         self.similarity_ = nearest.T.tocsr()
         return self
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: sums of similarities to the history; popularity behind."""
-        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
-
-    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = liked_row(self.scored_, user)
-        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
-
-    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h, n) float64: likewise."""
-        history, worth = liked_row(self.scored_, user)
-        return worth[:, None] * dense_block(self.similarity_, history, tracks)
 
 
 @dataclass(eq=False)

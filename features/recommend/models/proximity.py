@@ -7,11 +7,9 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.rows import dense_block
-from features.recommend.history import History, liked_row
+from features.recommend.history import History
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY, strongest
-from features.recommend.models.popular import popularity_behind
+from features.recommend.models.neighbors import RECENCY, NearTracks, strongest
 
 HALF_LIVES = 6
 """Pairs further apart than so many half-lives are left out: each would weigh less than a sixtieth."""
@@ -24,7 +22,7 @@ PROXIMITY = {
 
 
 @dataclass(eq=False)
-class ProximityKNN:
+class ProximityKNN(NearTracks):
     """Nearest neighbours by how soon one track follows another in listeners' lives, over all pairs of a history.
 
     Each listener adds degree^-`degree_power` · 2^-(gap / `gap_half_life`) to the pair of an earlier and a later track,
@@ -79,20 +77,6 @@ class ProximityKNN:
         kept.data **= np.float32(self.power)
         self.similarity_ = kept.T.tocsr()
         return self
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: what is near the history, late listens first; popularity behind."""
-        return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
-
-    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: exact, since scores are linear in the history."""
-        history, worth = liked_row(self.scored_, user)
-        return worth * np.asarray(self.similarity_[history][:, tracks].sum(axis=1)).ravel().astype(np.float64)
-
-    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h, n) float64: likewise."""
-        history, worth = liked_row(self.scored_, user)
-        return worth[:, None] * dense_block(self.similarity_, history, tracks)
 
 
 def proximity(
