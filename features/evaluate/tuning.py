@@ -9,14 +9,14 @@ import numpy as np
 from features.compute.dataset import Dataset
 from features.compute.topk import top_k
 from features.evaluate.metrics import ndcg_at_k
-from features.evaluate.splits import Split, hold_out_last
+from features.evaluate.splits import Split
 from features.parameters import NightlyParameters
 from features.recommend.blend import standard_scores
 from features.recommend.filters import Filters
-from features.recommend.history import History, build_history
+from features.recommend.history import History
 from features.recommend.models import MODELS
 from features.recommend.models.contract import Range, draw, near
-from features.recommend.strategies import BLOCK_CELLS, RANKED, drawn, eligible
+from features.recommend.strategies import BLOCK_CELLS, RANKED, eligible, validation
 
 BY_CHANCE = 2 / 3
 """Share of the budget that is drawn anywhere; the rest looks around the best so far."""
@@ -108,17 +108,7 @@ def tune(
     Source:
         Bergstra & Bengio (2012), "Random search for hyper-parameter optimization".
     """
-    how = parameters.ranking
-    split = hold_out_last(
-        dataset,
-        as_of_ms=as_of_ms,
-        half_life_days=parameters.interactions.half_life_days,
-        share=how.validation_share,
-        seed=how.seed,
-        repeats=parameters.recommendations.include_heard,
-    )
-    history = build_history(split.dataset, split.interactions)
-    users = drawn(split.users, how.validation_users, how.seed)
+    split, history, users = validation(dataset, parameters, as_of_ms=as_of_ms)
     field_ = _Field(split, history, Filters(split.dataset, split.interactions), users, parameters)
     names = [name for name in eligible(history, parameters) if MODELS[name].space] if len(users) else []
     searches = [_Search(name, parameters.models.get(name, {}), start.get(name, {}), seed) for name in names]

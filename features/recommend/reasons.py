@@ -76,10 +76,6 @@ class Explainer:
             for strategy, listed in lists.items()
         }
 
-    def popular(self, tracks: np.ndarray) -> list[list[str]]:
-        """One reason for each track of a list by popularity."""
-        return [[listeners_in_words(int(count))] for count in self.evidence.listeners[tracks]]
-
     def _list(self, strategy: str, columns: np.ndarray, of: Moved, offer: Offer, words: Words) -> Explained:
         recipe, degree = self.evidence.recipes[strategy], len(offer.history)
         say, names = says(recipe, degree), names_of(recipe)

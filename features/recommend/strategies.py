@@ -87,6 +87,23 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
         parameters: of the release.
         as_of_ms: moment that weights are decayed to.
     """
+    split, history, users = validation(dataset, parameters, as_of_ms=as_of_ms)
+    names = eligible(history, parameters)
+    if len(users) < parameters.ranking.min_validation_users:
+        return fixed(names)
+    groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
+    fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
+    collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
+    if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
+        hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
+    return {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
+
+
+def validation(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) -> tuple[Split, History, np.ndarray]:
+    """What models, blends and their parameters are chosen on: the split, its history, and (n,) users who are asked.
+
+    Arguments as of `choose`.
+    """
     how = parameters.ranking
     split = hold_out_last(
         dataset,
@@ -96,17 +113,7 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
         seed=how.seed,
         repeats=parameters.recommendations.include_heard,
     )
-    history = build_history(split.dataset, split.interactions)
-    names = eligible(history, parameters)
-    users = drawn(split.users, how.validation_users, how.seed)
-    if len(users) < how.min_validation_users:
-        return fixed(names)
-    groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
-    fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
-    collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
-    if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
-        hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
-    return {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
+    return split, build_history(split.dataset, split.interactions), drawn(split.users, how.validation_users, how.seed)
 
 
 def fixed(names: Sequence[str]) -> dict[str, Recipe]:

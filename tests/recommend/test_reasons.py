@@ -12,7 +12,7 @@ from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence
 from features.recommend.models import MODELS
 from features.recommend.reasons import Explainer, _ordered
-from features.recommend.wording import KINDS
+from features.recommend.wording import KINDS, listeners_in_words
 
 
 def reasons_for(world: Mapping[str, pa.Table], user: str, strategy: str, **how: Any) -> dict[str, list[str]]:
@@ -209,13 +209,13 @@ def test_what_moved_nothing_comes_after_what_did():
     assert _ordered(amounts, possible)[0][0] == ["own", "genre", "artist"]
 
 
-def test_the_popular_list_says_how_many_listen():
+def test_a_reason_by_popularity_says_how_many_listen():
     plays = [play(f"v{i:04d}", "hit") for i in range(1200)] + [play("v0001", "rare")]
     world = tables(plays=plays, users=[account("new")], tracks=[track("unplayed")])
-    assert Explainer(evidence_of(world)).popular(np.array([0, 1, 2])) == [
-        ["Played by 1,200 listeners"],
-        ["Played by one listener"],
-        ["New here: nobody has played it yet"],
+    assert [listeners_in_words(int(count)) for count in evidence_of(world).listeners] == [
+        "Played by 1,200 listeners",
+        "Played by one listener",
+        "New here: nobody has played it yet",
     ]
 
 
