@@ -260,7 +260,14 @@ def _of_type(kind: str, schema: Schema) -> st.SearchStrategy[Any]:
         "int": lambda: _whole(31, low, high),
         "long": lambda: _whole(63, low, high).map(Int64),
         "double": lambda: st.floats(low, high, allow_nan=False),
-        "decimal": lambda: st.decimals(low, high, allow_nan=False, allow_infinity=False, places=3).map(_decimal),
+        # 34 digits are what a Decimal128 holds
+        "decimal": lambda: st.decimals(
+            -(10**30) if low is None else low,
+            10**30 if high is None else high,
+            allow_nan=False,
+            allow_infinity=False,
+            places=3,
+        ).map(_decimal),
         "object": lambda: _objects(schema) if "properties" in schema else st.just({"any": 1}),
         "array": lambda: st.lists(
             _values(schema.get("items", ANYTHING)), min_size=schema.get("minItems", 0), max_size=3
