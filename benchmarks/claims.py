@@ -18,6 +18,7 @@ import pyarrow as pa
 Row = Mapping[str, Any]
 
 SKIPPED, LATELY, RETURN_DAYS, SOON, CLOSE = 0.15, timedelta(days=60), 3, 10, 0.05
+MOST_SEEDS = 5
 SOUNDS = {
     "energy": "energy",
     "tempo": "tempo",
@@ -45,7 +46,8 @@ class Verdict:
         reasons: given for those.
         kinds: of reasons, by the pattern of their words.
         false: user, track and reason of each that is not true, can't be read, or stands twice.
-        strangers: user and seed of each seed that is none of the user's own tracks, or stands twice.
+        seeds: of those lists.
+        strangers: user and seed of each seed that is none of the user's own tracks, stands twice, or is the sixth.
     """
 
     lists: int = 0
@@ -53,13 +55,8 @@ class Verdict:
     reasons: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     false: list[tuple[str, str, str]] = field(default_factory=list)
+    seeds: int = 0
     strangers: list[tuple[str, str]] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.reasons:,} reasons of {self.candidates:,} candidates checked, {len(self.false)} false; "
-            f"seeds of {self.lists:,} lists, {len(self.strangers)} not the listener's own"
-        )
 
 
 class Witness:
@@ -110,9 +107,14 @@ class Witness:
             }.items()
         ]
 
-    def check(self, lists: Iterable[Row]) -> Verdict:
-        """All reasons and seeds of lists: rows of `user_id`, `track_ids`, `reasons` and `seeds`."""
-        found = Verdict()
+    def check(self, lists: Iterable[Row], found: Verdict | None = None) -> Verdict:
+        """All reasons and seeds of lists: rows of `user_id`, `track_ids`, `reasons` and `seeds`.
+
+        Args:
+            lists: the rows.
+            found: of other lists, to which this is added.
+        """
+        found = found or Verdict()
         for row in lists:
             user = row["user_id"]
             found.lists += 1
@@ -128,9 +130,11 @@ class Witness:
                 if not reasons:
                     found.false.append((user, track, ""))
             seeds = list(row["seeds"])
-            known = [s for s in seeds if self.count(user, s) or (user, s) in self.likings]
-            if len(set(known)) != len(seeds) or len(seeds) > 5:
-                found.strangers += [(user, seed) for seed in seeds]
+            found.seeds += len(seeds)
+            for place, seed in enumerate(seeds):
+                own = self.count(user, seed) or (user, seed) in self.likings
+                if not own or seed in seeds[:place] or place >= MOST_SEEDS:
+                    found.strangers.append((user, seed))
         return found
 
     def kind(self, user: str, track: str, reason: str) -> str | None:
