@@ -88,11 +88,11 @@ def test_a_users_best_are_the_same_whoever_stands_beside():
 def test_what_single_precision_cannot_tell_apart_is_told_apart():
     rng = np.random.default_rng(3)
     small = rng.permutation(300).astype(np.float32) / 1e5
-    tracks = np.stack([np.full(300, 4096.0, np.float32), small], axis=1)
-    users = np.ones((2, 2), np.float32)
+    large = np.full(300, 4096.0, np.float32)
+    tracks = np.stack([large, small, -large], axis=1)
+    users = np.ones((2, 3), np.float32)
     assert len(np.unique(users[:1] @ tracks.T)) < 20
-    nothing = sp.csr_matrix((2, 300))
-    made = top_n(users, tracks, nothing, 40)
+    made = top_n(users, tracks, sp.csr_matrix((2, 300)), 40)
     assert small[made.tracks[0]].tolist() == sorted(small, reverse=True)[:40]
 
 
