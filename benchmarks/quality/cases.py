@@ -19,6 +19,7 @@ from benchmarks.quality.splits import (
 from features.compute.dataset import Catalog, Dataset, StatedTaste, build_catalog
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Feedback, Plays, build_interactions
+from features.compute.numbering import Pieces
 from features.recommend.history import History, build_history
 from features.snapshot.fields import PLAYS, TRACKS
 
@@ -235,7 +236,7 @@ class TrackTable:
                 for column in TRACKS.raw_schema
             }
         )
-        return build_catalog(Vocabulary.of(ids), table, PLAYS.raw_schema.empty_table())
+        return build_catalog(Vocabulary.of(ids), table, Pieces.of(PLAYS.raw_schema.empty_table()))
 
 
 def user_ids(count: int) -> list[str]:

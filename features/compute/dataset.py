@@ -1,8 +1,8 @@
 """A snapshot's tables as numbered arrays: what everything after is computed from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,8 @@ import scipy.sparse as sp
 
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Feedback, Plays
+from features.compute.newest import Wanted, newest_words
+from features.compute.numbering import Numbering, Pieces, in_order, milliseconds, number_plays, renumber
 from features.compute.weights import ACCEPTED_SIGNAL, ACCEPTED_STRENGTH
 from features.schema.names import AUDIO_NAMES
 
@@ -76,7 +78,7 @@ class Dataset:
     Attributes:
         users: everyone with a play, feedback, an acceptance, an account or settings.
         tracks: everything played, rated, accepted or in the catalogue.
-        plays: those before the moment.
+        plays: those before the moment, by user, time and track.
         feedback: likewise; an accepted recommendation is a like among them.
         catalog: by track number.
         explicit_allowed: (users,) bool; False for who switched explicit tracks off.
@@ -99,42 +101,43 @@ class Dataset:
         return f"Dataset({len(self.users):,} users, {len(self.tracks):,} tracks, {len(self.plays):,} plays)"
 
 
-def build_dataset(tables: Mapping[str, pa.Table], *, as_of_ms: int) -> Dataset:
+def build_dataset(tables: Mapping[str, pa.Table], plays: Pieces | None = None, *, as_of_ms: int) -> Dataset:
     """Numbers users and tracks and cuts plays and feedback at `as_of_ms`.
 
     Args:
         tables: as a snapshot holds them, by name, rows in any order.
+        plays: a piece at a time, where they are not among the tables.
         as_of_ms: milliseconds since 1970; what happened at that moment or after is left out.
     """
-    plays, later_plays = _before(tables["plays"], "played_at", as_of_ms)
+    plays = plays or Pieces.of(tables["plays"])
     said, later_feedback = _before(tables["feedback"], "created_at", as_of_ms)
     accepted = _acceptances(tables["sessions"], tables["acceptances"])
     accepted, later_accepted = _before(accepted, "created_at", as_of_ms)
     columns = ["user_id", "track_id", "signal", "strength", "created_at"]
     feedback = pa.concat_tables([said.select(columns), accepted.select(columns)])
     tracks_table, users_table, settings = tables["tracks"], tables["users"], tables["settings"]
-    users = Vocabulary.of(
-        *(table["user_id"].unique().to_pylist() for table in (plays, feedback, users_table, settings))
-    )
-    tracks = Vocabulary.of(*(table["track_id"].unique().to_pylist() for table in (plays, feedback, tracks_table)))
+    met_tracks = Numbering()
+    duration_ms = _durations(met_tracks, tracks_table)
+    met_tracks.numbers(feedback["track_id"])
+    met_users = Numbering()
+    for table in (feedback, users_table, settings):
+        met_users.numbers(table["user_id"])
+    read, later_plays = number_plays(plays, met_users, met_tracks, duration_ms, as_of_ms=as_of_ms)
+    (users, user_rank), (tracks, track_rank) = met_users.finished(), met_tracks.finished()
+    renumber(read["user"], user_rank)
+    renumber(read["track"], track_rank)
     explicit_allowed, country = _account_limits(users, users_table)
-    catalog = build_catalog(tracks, tracks_table, plays)
-    played = _numbers(tracks, plays["track_id"])
+    catalog = build_catalog(tracks, tracks_table, plays.before(as_of_ms))
     return Dataset(
         users,
         tracks,
-        Plays(
-            _numbers(users, plays["user_id"]),
-            played,
-            _milliseconds(plays["played_at"]),
-            _completion(plays, catalog.duration_ms[played]),
-        ),
+        in_order(read, len(users)),
         Feedback(
-            _numbers(users, feedback["user_id"]),
-            _numbers(tracks, feedback["track_id"]),
+            users.numbers_of(feedback["user_id"]),
+            tracks.numbers_of(feedback["track_id"]),
             np.asarray(feedback["signal"].to_pylist(), dtype=object),
             feedback["strength"].to_numpy().astype(np.float64),
-            _milliseconds(feedback["created_at"]),
+            milliseconds(feedback["created_at"]),
         ),
         catalog,
         explicit_allowed,
@@ -144,7 +147,16 @@ def build_dataset(tables: Mapping[str, pa.Table], *, as_of_ms: int) -> Dataset:
     )
 
 
-def build_catalog(tracks: Vocabulary, table: pa.Table, plays: pa.Table) -> Catalog:
+def _durations(tracks: Numbering, table: pa.Table) -> np.ndarray:
+    """(n,) float64 ms of the n tracks of the catalogue, which are the first to be numbered; as `_row_of` chooses."""
+    numbers = tracks.numbers(table["track_id"])
+    order = pc.sort_indices(table["document_id"]).to_numpy()
+    duration_ms = np.full(len(tracks), np.nan)
+    duration_ms[numbers[order]] = table["duration_ms"].to_numpy()[order]
+    return duration_ms
+
+
+def build_catalog(tracks: Vocabulary, table: pa.Table, plays: Pieces) -> Catalog:
     """What `tracks` says of each track, and where it says nothing, what the plays themselves carry."""
     row_of = _row_of(tracks, table)
     known = row_of >= 0
@@ -266,29 +278,10 @@ def _before(table: pa.Table, column: str, as_of_ms: int) -> tuple[pa.Table, int]
     return kept, table.num_rows - kept.num_rows
 
 
-def _numbers(vocabulary: Vocabulary, column: pa.ChunkedArray) -> np.ndarray:
-    """Numbers of ids through a dictionary, so that each distinct id is looked up once."""
-    # encoded before the chunks are joined: the texts of 100 million plays overflow one Arrow string array
-    encoded = column.dictionary_encode().combine_chunks()
-    lookup = vocabulary.numbers(encoded.dictionary.to_pylist())
-    return lookup[encoded.indices.to_numpy()]
-
-
-def _completion(plays: pa.Table, duration_ms: np.ndarray) -> np.ndarray:
-    """(n,) float32: what a play says itself; where it says nothing, how long it was by the catalogue's duration."""
-    completion = plays["completion"].to_numpy().astype(np.float32)
-    share = plays["play_ms"].to_numpy() / np.where(duration_ms > 0, duration_ms, np.nan)
-    return np.where(np.isnan(completion), np.clip(share, 0.0, 1.0).astype(np.float32), completion)
-
-
 def _years(column: pa.ChunkedArray) -> np.ndarray:
     """(n,) float64: dates as years and their share, NaN for null."""
     day = pc.day_of_year(column).to_numpy(zero_copy_only=False)
     return np.asarray(pc.year(column).to_numpy(zero_copy_only=False) + (day - 1) / 365.25, np.float64)
-
-
-def _milliseconds(column: pa.ChunkedArray) -> np.ndarray:
-    return column.cast(pa.int64()).to_numpy()
 
 
 def _row_of(tracks: Vocabulary, table: pa.Table) -> np.ndarray:
@@ -320,49 +313,32 @@ def _measured(name: str, column: pa.ChunkedArray) -> np.ndarray:
 
 def _fill_from_plays(
     tracks: Vocabulary,
-    plays: pa.Table,
+    plays: Pieces,
     names: np.ndarray,
     artists: np.ndarray,
     genre_lists: list[list[str]],
     audio: np.ndarray,
 ) -> None:
     """Fills each thing the catalogue lacks from the newest play that says it; writes into its last four arguments."""
-    numbers, played_at = _numbers(tracks, plays["track_id"]), _milliseconds(plays["played_at"])
-
-    def newest(column: str, said: np.ndarray, lacking: Iterable[bool]) -> Iterator[tuple[int, Any]]:
-        wanted = said & np.fromiter(lacking, bool, len(tracks))[numbers]
-        rows = _newest(wanted, numbers, played_at, plays["document_id"])
-        return zip(numbers[rows], plays[column].take(pa.array(rows)).to_pylist(), strict=True)
-
-    for number, name in newest("track_name", _filled(plays["track_name"]), (n is None for n in names)):
-        names[number] = name
-    for number, name in newest("artist_name", _filled(plays["artist_name"]), (a is None for a in artists)):
+    wanted = [
+        Wanted("track_name", np.array([name is None for name in names], bool)),
+        Wanted("artist_name", np.array([entry is None for entry in artists], bool)),
+        Wanted("genres", np.array([not genres for genres in genre_lists], bool)),
+        *(
+            Wanted(feature, np.isnan(audio[:, column]), partial(_measured, feature))
+            for column, feature in enumerate(AUDIO_NAMES)
+        ),
+    ]
+    said = newest_words(plays, tracks, wanted)
+    numbers, found = said["track_name"]
+    names[numbers] = found
+    for number, name in zip(*said["artist_name"], strict=True):
         artists[number] = (name,)
-    for number, genres in newest("genres", _filled(plays["genres"]), (not g for g in genre_lists)):
+    for number, genres in zip(*said["genres"], strict=True):
         genre_lists[number] = [genre for genre in genres if genre]
     for column, feature in enumerate(AUDIO_NAMES):
-        own = _measured(feature, plays[feature])
-        wanted = ~np.isnan(own) & np.isnan(audio[:, column])[numbers]
-        rows = _newest(wanted, numbers, played_at, plays["document_id"])
-        audio[numbers[rows], column] = own[rows]
-
-
-def _filled(column: pa.ChunkedArray) -> np.ndarray:
-    """(n,) bool: neither null nor an empty text or list."""
-    size = pc.binary_length(column) if pa.types.is_string(column.type) else pc.list_value_length(column)
-    return pc.fill_null(pc.greater(size, 0), fill_value=False).to_numpy()
-
-
-def _newest(wanted: np.ndarray, numbers: np.ndarray, played_at: np.ndarray, ids: pa.ChunkedArray) -> np.ndarray:
-    """(m,) rows: of each track's wanted plays the newest, of several at one moment the later document id."""
-    rows = np.nonzero(wanted)[0]
-    latest = np.full(numbers.max(initial=-1) + 1, np.iinfo(np.int64).min)
-    np.maximum.at(latest, numbers[rows], played_at[rows])
-    rows = rows[played_at[rows] == latest[numbers[rows]]]
-    rows = rows[pc.sort_indices(ids.take(pa.array(rows))).to_numpy()]
-    row_of = np.full(len(latest), -1, np.int64)
-    row_of[numbers[rows]] = rows
-    return row_of[row_of >= 0]
+        numbers, values = said[feature]
+        audio[numbers, column] = values
 
 
 def _genre_matrix(lists: list[list[str]]) -> tuple[sp.csr_matrix, Vocabulary]:

@@ -6,6 +6,8 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,11 @@ class Vocabulary:
             distinct.update(value for value in column if value is not None)
         return cls(pd.Index(sorted(distinct), dtype=object))
 
+    @classmethod
+    def in_order(cls, ids: pa.Array) -> "Vocabulary":
+        """Of distinct texts that are in code-point order already."""
+        return cls(pd.Index(ids.to_pylist(), dtype=object))
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -44,6 +51,21 @@ class Vocabulary:
         wanted = pd.Index(pd.Series(ids, dtype=object))
         return self.index.get_indexer(wanted).astype(np.int32)
 
+    def numbers_of(self, column: pa.ChunkedArray) -> np.ndarray:
+        """(n,) int32: the same for a column of texts, plain or in dictionaries: each distinct one is looked up once."""
+        # chunk by chunk: the texts of 100 million rows overflow one Arrow array
+        found = [np.zeros(0, np.int32)]
+        for chunk in column.chunks:
+            encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+            lookup = np.append(self.numbers(encoded.dictionary.to_pylist()), np.int32(-1))
+            found.append(lookup[pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()])
+        return np.concatenate(found)
+
     def ids(self) -> list[str]:
         """All ids, by number."""
         return list(self._texts)
+
+    @cached_property
+    def texts(self) -> pa.Array:
+        """All ids as Arrow texts, by number: what tables of many ids are taken from."""
+        return pa.array(self.index, pa.string(), from_pandas=False)

@@ -1,7 +1,7 @@
 """The gate: checks that a release must pass before any reader can meet it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -95,29 +95,60 @@ def check_similarity(neighbors: np.ndarray, common: np.ndarray, scores: np.ndarr
     ]
 
 
-def check_lists(
-    scores: Sequence[np.ndarray],
-    reasons: Sequence[Sequence[Sequence[str]]],
-    forbidden_count: int,
-    expected: int,
-) -> list[Check]:
-    """Recommendation lists: a (n,) array of scores and n lists of reasons each.
+@dataclass(frozen=True)
+class ListFaults:
+    """What is wrong with some lists; of more lists together it is the sum.
+
+    Attributes:
+        lists: how many there are.
+        outside: scores that are not in 0..1.
+        rising: scores above the one before.
+        bare: tracks without a reason.
+        forbidden: tracks that their user must not be shown.
+    """
+
+    lists: int = 0
+    outside: int = 0
+    rising: int = 0
+    bare: int = 0
+    forbidden: int = 0
+
+    def __add__(self, other: "ListFaults") -> "ListFaults":
+        return ListFaults(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
+
+def faults_of(
+    scores: Sequence[np.ndarray], reasons: Sequence[Sequence[Sequence[str]]], forbidden: int = 0
+) -> ListFaults:
+    """What is wrong with some lists.
 
     Args:
-        scores: one array a list.
-        reasons: one list of texts a track a list.
-        forbidden_count: recommended tracks that their user must not be shown.
+        scores: a (n,) array a list.
+        reasons: n lists of texts a list.
+        forbidden: recommended tracks that their user must not be shown.
+    """
+    return ListFaults(
+        len(scores),
+        sum(int((~((values >= 0) & (values <= 1))).sum()) for values in scores),
+        sum(int((np.diff(values) > 0).sum()) for values in scores),
+        sum(len(values) - sum(map(any, entry)) for values, entry in zip(scores, reasons, strict=True)),
+        forbidden,
+    )
+
+
+def check_lists(faults: ListFaults, expected: int) -> list[Check]:
+    """Recommendation lists.
+
+    Args:
+        faults: of all of them.
         expected: users with taste and something left to hear; where there are any, there must be lists.
     """
-    outside = sum(int((~((values >= 0) & (values <= 1))).sum()) for values in scores)
-    rising = sum(int((np.diff(values) > 0).sum()) for values in scores)
-    bare = sum(len(values) - sum(map(any, entry)) for values, entry in zip(scores, reasons, strict=True))
     return [
-        Check("there are lists where there is taste", bool(scores) or expected == 0, f"{len(scores):,} lists"),
-        Check("scores lie in 0..1", outside == 0, f"{outside:,} outside"),
-        Check("scores do not rise with rank", rising == 0, f"{rising:,} do"),
-        Check("every track has a reason", bare == 0, f"{bare:,} without"),
-        Check("no forbidden track is recommended", forbidden_count == 0, f"{forbidden_count:,} are"),
+        Check("there are lists where there is taste", faults.lists > 0 or expected == 0, f"{faults.lists:,} lists"),
+        Check("scores lie in 0..1", faults.outside == 0, f"{faults.outside:,} outside"),
+        Check("scores do not rise with rank", faults.rising == 0, f"{faults.rising:,} do"),
+        Check("every track has a reason", faults.bare == 0, f"{faults.bare:,} without"),
+        Check("no forbidden track is recommended", faults.forbidden == 0, f"{faults.forbidden:,} are"),
     ]
 
 

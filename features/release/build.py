@@ -4,47 +4,55 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from features.compute.align import Alignment, align
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.interactions import Interactions, build_interactions
-from features.compute.overlaps import SimilarUsers, similar_users
-from features.compute.profiles import Profiles, build_profiles
+from features.compute.numbering import Pieces
+from features.compute.overlaps import similar_users
+from features.compute.profiles import build_profiles
 from features.errors import InputError
 from features.evaluate.gate import (
-    Check,
+    ListFaults,
     check_embeddings,
     check_lists,
     check_profiles,
     check_ranges,
     check_similarity,
+    faults_of,
 )
 from features.evaluate.measures import measures
 from features.evaluate.ranking import ranking_metrics
 from features.evaluate.splits import split_by_time
+from features.measured import Stages
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
+from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.lists import RankedList, recommend
+from features.recommend.pairs import forbidden_pairs
 from features.recommend.rerank import Shaper
 from features.recommend.strategies import choose
 from features.release import outputs
 from features.release.manifest import Manifest, code_version, release_folder, release_id
 from features.release.reference import Reference, unmoved_lists
+from features.release.row_groups import Add, row_groups
 from features.snapshot.clocks import Inputs
-from features.storage import translated_storage_errors, whole_folder, write_json
+from features.storage import whole_folder, write_json
 
 ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000, "recommendations": 100}
 """Rows of a Parquet row group, which is also what one step of the upload writes: a few MB of documents."""
+SIMILAR_ROWS = 20_000
+"""Listeners whose neighbours' ids are in memory as texts at once: some 30 MB."""
 
 
 def build_release(
@@ -74,7 +82,7 @@ def build_release(
         StorageError: the disk is full or read-only; nothing is left behind.
     """
     release = release_id(as_of, parameters, inputs.digest, reference.release if reference else None)
-    stages = _Stages(progress)
+    stages = Stages(progress)
     # BLAS in one thread: sums in another order would make another release of the same inputs
     with threadpool_limits(1, "blas"), whole_folder(release_folder(home, release)) as folder:
         manifest = _build(inputs, folder, parameters, as_of, release, stages, reference, origin)
@@ -88,13 +96,15 @@ def _build(
     parameters: NightlyParameters,
     as_of: datetime,
     release: str,
-    stages: "_Stages",
+    stages: Stages,
     reference: Reference | None,
     origin: str,
 ) -> Manifest:
     as_of_ms = int(as_of.timestamp() * 1000)
+    files = _Files(folder)
     with stages("numbering"):
         dataset, read = _numbered(inputs, as_of, as_of_ms)
+    recipes, metrics = _chosen(dataset, parameters, as_of_ms, stages)
     with stages("interactions"):
         interactions = build_interactions(
             dataset.plays,
@@ -111,45 +121,42 @@ def _build(
             as_of_ms=as_of_ms,
             top_genres=parameters.profiles.top_genres,
         )
+        files.write("user_profile", outputs.profile_table(dataset, profiles))
+    checks = [
+        *check_profiles(profiles.vectors, profiles.confidence, _players(dataset)),
+        check_ranges(profiles.dimensions, profiles.vectors),
+    ]
+    profiles = replace(profiles, vectors=profiles.vectors[:0])  # written, and by far the largest part
+    history_days = int(profiles.history_days.max())
     with stages("embeddings"):
         embeddings = build_embeddings(interactions.weights, dataset.catalog, **parameters.embeddings.model_dump())
     with stages("alignment"):
         aligned = _aligned(dataset, embeddings, reference)
+        files.write("track_embedding", outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days))
+    checks += check_embeddings(aligned.vectors, embeddings.confidence)
     with stages("similar users"):
         similar = similar_users(interactions.plays, **parameters.similarity.model_dump())
-    with stages("choosing models"):
-        split = split_by_time(
-            dataset,
-            as_of_ms=as_of_ms,
-            holdout_days=parameters.evaluation.holdout_days,
-            half_life_days=parameters.interactions.half_life_days,
-            repeats=parameters.recommendations.include_heard,
-        )
-        recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
+        with files.groups("similarity", outputs.SIMILAR) as add:
+            for start in range(0, len(profiles.users), SIMILAR_ROWS):
+                add(outputs.similarity_table(dataset, profiles, similar, slice(start, start + SIMILAR_ROWS)))
+    least = parameters.similarity.min_common
+    checks += check_similarity(similar.neighbors, similar.common, similar.jaccard, least)
+    neighbors, common = similar.neighbors, similar.common
+    del similar
     with stages("models"):
         ranker = fit_ranker(dataset, interactions, recipes, parameters)
-    evidence = Evidence.of(ranker, embeddings, similar.neighbors, similar.common)
+    evidence = Evidence.of(ranker, embeddings, neighbors, common)
     with stages("recommendations"):
         shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
-        lists, spent_ms = _timed_lists(evidence, shaper, stages.progress)
-    with stages("evaluation"):
-        listed = np.array([entry.user for entry in lists], np.int64)
+        with files.groups("recommendations", outputs.LISTS) as add:
+            faults, listed = _write_lists(evidence, shaper, add, stages.progress)
+    checks += check_lists(faults, _could_have_lists(interactions))
+    with stages("measures"):
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
-        metrics = ranking_metrics(split, recipes, parameters) | measures(
+        metrics |= measures(
             dataset, aligned.vectors, profiles.users, listed, as_of_ms=as_of_ms, known_at_ms=known_at_ms
         )
-    with stages("checks"):
-        checks = _checks(evidence, profiles, aligned.vectors, similar, lists, parameters)
-    history_days = int(profiles.history_days.max())
-    with stages("writing"):
-        tables = {
-            "user_profile": outputs.profile_table(dataset, profiles),
-            "track_embedding": outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days),
-            "similarity": outputs.similarity_table(dataset, profiles, similar),
-            "recommendations": outputs.recommendation_table(dataset, lists, spent_ms),
-            "tracks": outputs.track_table(dataset),
-        }
-        _write(folder, tables)
+        files.write("tracks", outputs.track_table(dataset))
     return Manifest(
         release,
         as_of,
@@ -165,7 +172,7 @@ def _build(
             "plays": len(dataset.plays),
             "feedback": len(dataset.feedback),
             "pairs": int(interactions.weights.nnz),
-            **{name: tables[name].num_rows for name in ROW_GROUPS},
+            **{name: files.rows[name] for name in ROW_GROUPS},
         },
         read,
         [check.to_dict() for check in checks],
@@ -175,13 +182,33 @@ def _build(
         strategies={name: recipe.to_dict() for name, recipe in recipes.items()},
         origin=origin,
         timings=stages.timings,
+        peak_memory=stages.peak_memory,
     )
+
+
+def _chosen(
+    dataset: Dataset, parameters: NightlyParameters, as_of_ms: int, stages: Stages
+) -> tuple[dict[str, Recipe], dict[str, float]]:
+    """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
+    with stages("choosing models"):
+        split = split_by_time(
+            dataset,
+            as_of_ms=as_of_ms,
+            holdout_days=parameters.evaluation.holdout_days,
+            half_life_days=parameters.interactions.half_life_days,
+            repeats=parameters.recommendations.include_heard,
+        )
+        recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
+    with stages("evaluation"):
+        return recipes, ranking_metrics(split, recipes, parameters)
 
 
 def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, dict[str, dict[str, Any]]]:
     """The inputs before `as_of` in numbers, and for the manifest what became of each table's documents."""
     read = inputs.counts()
-    dataset = build_dataset({name: inputs.table(name) for name in read}, as_of_ms=as_of_ms)
+    dataset = build_dataset(
+        {name: inputs.table(name) for name in read if name != "plays"}, plays_of(inputs), as_of_ms=as_of_ms
+    )
     if not len(dataset.plays):
         later = dataset.later["plays"]
         raise InputError(
@@ -190,6 +217,12 @@ def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, 
     return dataset, {
         name: table | ({"later": dataset.later[name]} if name in dataset.later else {}) for name, table in read.items()
     }
+
+
+def plays_of(inputs: Inputs) -> Pieces:
+    """The plays of a snapshot, a row group at a time."""
+    coded = ("user_id", "track_id")
+    return Pieces(inputs.counts()["plays"]["used"], lambda columns: inputs.blocks("plays", columns, coded))
 
 
 def _aligned(dataset: Dataset, embeddings: Embeddings, reference: Reference | None) -> Alignment:
@@ -202,64 +235,59 @@ def _defined(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
-def _checks(
-    evidence: Evidence,
-    profiles: Profiles,
-    vectors: np.ndarray,
-    similar: SimilarUsers,
-    lists: list[RankedList],
-    parameters: NightlyParameters,
-) -> list[Check]:
-    """What the arrays tell of themselves; the gate adds how they stand beside other nights."""
-    return [
-        *check_profiles(profiles.vectors, profiles.confidence, len(np.unique(evidence.dataset.plays.user))),
-        check_ranges(profiles.dimensions, profiles.vectors),
-        *check_embeddings(vectors, evidence.embeddings.confidence),
-        *check_similarity(similar.neighbors, similar.common, similar.jaccard, parameters.similarity.min_common),
-        *check_lists(
-            [entry.scores for entry in lists],
-            [entry.reasons for entry in lists],
-            _forbidden_count(evidence, lists, include_heard=parameters.recommendations.include_heard),
-            _could_have_lists(evidence.interactions),
-        ),
-    ]
+def _players(dataset: Dataset) -> int:
+    """Users with a play."""
+    return int((np.bincount(dataset.plays.user, minlength=1) > 0).sum())
 
 
-def _write(folder: Path, tables: Mapping[str, pa.Table]) -> None:
-    for name, table in tables.items():
-        with translated_storage_errors(folder):
-            rows = ROW_GROUPS.get(name, 100_000)
-            pq.write_table(table, folder / f"{name}.parquet", compression="zstd", row_group_size=rows)
+class _Files:
+    """The outputs' Parquet files.
 
+    Attributes:
+        folder: of the release.
+        rows: how many each holds, by name.
+    """
 
-class _Stages:
-    """Times each stage and tells of it."""
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[str, int] = {}
 
-    def __init__(self, progress: Progress) -> None:
-        self.timings: dict[str, float] = {}
-        self.progress = progress
+    def write(self, name: str, table: pa.Table) -> None:
+        """One file, of a table."""
+        with self.groups(name, table.schema) as add:
+            add(table)
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.progress(f"computing {name}", 0, None)
-        start = time.perf_counter()
-        yield
-        self.timings[name] = round(time.perf_counter() - start, 3)
-        self.progress(f"computing {name}", 1, 1)
+    def groups(self, name: str, schema: pa.Schema) -> Iterator[Add]:
+        """One file, a table at a time."""
+        self.rows[name] = 0
+        with row_groups(self.folder / f"{name}.parquet", schema, ROW_GROUPS.get(name, 100_000)) as write:
+
+            def add(table: pa.Table) -> None:
+                self.rows[name] += table.num_rows
+                write(table)
+
+            yield add
 
 
-def _timed_lists(evidence: Evidence, shaper: Shaper, progress: Progress) -> tuple[list[RankedList], list[float]]:
-    """All lists, and for each the milliseconds it took: its block's time by the number of its lists."""
-    lists: list[RankedList] = []
-    spent: list[float] = []
+def _write_lists(evidence: Evidence, shaper: Shaper, add: Add, progress: Progress) -> tuple[ListFaults, np.ndarray]:
+    """Makes all lists and writes them, a block of users at a time; what is wrong with them, and (n,) whose they are.
+
+    A list's milliseconds are its block's time by the number of its lists.
+    """
+    faults, listed, count = ListFaults(), [np.zeros(0, np.int64)], 0
     start = time.perf_counter()
     for block in recommend(evidence, shaper):
         now = time.perf_counter()
-        lists += block
-        spent += [round((now - start) * 1000 / max(len(block), 1), 3)] * len(block)
+        spent = round((now - start) * 1000 / max(len(block), 1), 3)
         start = now
-        progress("computing recommendations", len(lists), None)
-    return lists, spent
+        add(outputs.recommendation_table(evidence.dataset, block, [spent] * len(block)))
+        forbidden = _forbidden_count(evidence, block, include_heard=shaper.how.include_heard)
+        faults += faults_of([entry.scores for entry in block], [entry.reasons for entry in block], forbidden)
+        listed.append(np.array([entry.user for entry in block], np.int64))
+        count += len(block)
+        progress("computing recommendations", count, None)
+    return faults, np.concatenate(listed)
 
 
 def _could_have_lists(interactions: Interactions) -> int:
@@ -270,12 +298,7 @@ def _could_have_lists(interactions: Interactions) -> int:
 
 
 def _forbidden_count(evidence: Evidence, lists: list[RankedList], *, include_heard: bool) -> int:
-    """Recommended tracks that their user must not be shown; looked up again, user by user."""
-    count = 0
-    masks: tuple[int, np.ndarray] | None = None
-    for entry in lists:
-        if masks is None or masks[0] != entry.user:
-            users = np.array([entry.user])
-            masks = (entry.user, evidence.filters.forbidden(users, include_heard=include_heard)[0])
-        count += int(masks[1][entry.tracks].sum())
-    return count
+    """Recommended tracks that their user must not be shown; looked up again, pair by pair."""
+    users = np.repeat([entry.user for entry in lists], [len(entry.tracks) for entry in lists]).astype(np.int64)
+    tracks = np.concatenate([np.zeros(0, np.int32), *(entry.tracks for entry in lists)])
+    return int(forbidden_pairs(evidence.filters, users, tracks, include_heard=include_heard).sum())

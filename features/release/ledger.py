@@ -171,6 +171,7 @@ FIELDS = {
     "counts": "counts",
     "checks": "checks",
     "timings": "timings",
+    "peakMemory": "peak_memory",
     "alignedTo": "aligned_to",
     "alignment": "alignment",
     "metrics": "metrics",

@@ -25,7 +25,7 @@ CODE_THAT_COUNTS = (
 
 @dataclass(frozen=True)
 class Manifest:
-    """A release as built. What was measured (`built_at`, `timings`) and what was judged does not enter the id.
+    """A release as built. Its id has nothing of what was measured (`built_at`, `timings`, `peak_memory`) or judged.
 
     Attributes:
         aligned_to: the release onto whose embeddings these were rotated; part of the id. None: as they came.
@@ -34,6 +34,8 @@ class Manifest:
         strategies: which models each blends, how much of each, and what that was worth where it was chosen.
         origin: "nightly", or "backfill" for one built for the offline store only.
         gate: False when it was told to be published whatever its checks say.
+        timings: seconds of each stage of the build.
+        peak_memory: bytes, the most that the process held in memory during each.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Manifest:
     origin: str = "nightly"
     gate: bool = True
     timings: dict[str, float] = field(default_factory=dict)
+    peak_memory: dict[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

@@ -1,6 +1,6 @@
 """A release's outputs as tables: what its Parquet files hold, a row an entity."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,32 @@ from features.compute.rows import sparse_row
 from features.recommend.lists import MARKET, RankedList
 from features.schema.names import AUDIO_NAMES
 
+NEIGHBORS = pa.list_(pa.struct([("user_id", pa.string()), ("common_tracks", pa.int32()), ("jaccard", pa.float64())]))
+SIMILAR = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("neighbors", NEIGHBORS),
+        ("confidence", pa.float64()),
+        ("track_count", pa.int64()),
+        ("history_days", pa.int64()),
+    ]
+)
+LISTS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("strategy", pa.string()),
+        ("track_ids", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float64())),
+        ("reasons", pa.list_(pa.list_(pa.string()))),
+        ("seeds", pa.list_(pa.string())),
+        ("confidence", pa.float64()),
+        ("basis", pa.string()),
+        ("market", pa.string()),
+        ("explored", pa.list_(pa.string())),
+        ("generation_ms", pa.float64()),
+    ]
+)
+
 
 def _vectors(matrix: np.ndarray) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(matrix).ravel())
@@ -23,7 +49,7 @@ def profile_table(dataset: Dataset, profiles: Profiles) -> pa.Table:
     """A row a listener with a profile: `user_id`, `vector`, and what it rests on."""
     return pa.table(
         {
-            "user_id": [dataset.users[int(user)] for user in profiles.users],
+            "user_id": dataset.users.texts.take(pa.array(profiles.users)),
             "vector": _vectors(profiles.vectors),
             "confidence": profiles.confidence,
             "track_count": profiles.track_count,
@@ -37,7 +63,7 @@ def embedding_table(dataset: Dataset, embeddings: Embeddings, vectors: np.ndarra
     tracks = len(dataset.tracks)
     return pa.table(
         {
-            "track_id": dataset.tracks.ids(),
+            "track_id": dataset.tracks.texts,
             "vector": _vectors(vectors),
             "confidence": embeddings.confidence,
             "listeners": embeddings.listeners,
@@ -47,70 +73,69 @@ def embedding_table(dataset: Dataset, embeddings: Embeddings, vectors: np.ndarra
     )
 
 
-def similarity_table(dataset: Dataset, profiles: Profiles, similar: SimilarUsers) -> pa.Table:
-    """A row for everyone with a profile, with no neighbours where there are none, so that old ones don't linger."""
-    rows = []
-    for user in profiles.users:
-        filled = similar.neighbors[user] >= 0
-        rows.append(
-            [
-                {
-                    "user_id": dataset.users[int(other)],
-                    "common_tracks": int(common),
-                    "jaccard": float(jaccard),
-                }
-                for other, common, jaccard in zip(
-                    similar.neighbors[user][filled],
-                    similar.common[user][filled],
-                    similar.jaccard[user][filled],
-                    strict=True,
-                )
-            ]
-        )
-    neighbor = pa.struct([("user_id", pa.string()), ("common_tracks", pa.int32()), ("jaccard", pa.float64())])
+def similarity_table(dataset: Dataset, profiles: Profiles, similar: SimilarUsers, rows: slice) -> pa.Table:
+    """A row for everyone with a profile, with no neighbours where there are none, so that old ones don't linger.
+
+    Args:
+        dataset: whose users they are.
+        profiles: of all.
+        similar: likewise.
+        rows: of the profiles, those that are wanted.
+    """
+    users = profiles.users[rows]
+    neighbors = similar.neighbors[users]
+    filled = neighbors >= 0
+    columns = [
+        dataset.users.texts.take(pa.array(neighbors[filled])),
+        pa.array(similar.common[users][filled], pa.int32()),
+        pa.array(similar.jaccard[users][filled], pa.float64()),
+    ]
+    entries = pa.StructArray.from_arrays(columns, fields=list(NEIGHBORS.value_type))
     return pa.table(
         {
-            "user_id": [dataset.users[int(user)] for user in profiles.users],
-            "neighbors": pa.array(rows, pa.list_(neighbor)),
-            "confidence": profiles.confidence,
-            "track_count": profiles.track_count,
-            "history_days": profiles.history_days,
-        }
+            "user_id": dataset.users.texts.take(pa.array(users)),
+            "neighbors": pa.ListArray.from_arrays(_offsets(filled.sum(axis=1)), entries),
+            "confidence": profiles.confidence[rows],
+            "track_count": profiles.track_count[rows],
+            "history_days": profiles.history_days[rows],
+        },
+        schema=SIMILAR,
     )
 
 
-def recommendation_table(dataset: Dataset, lists: list[RankedList], spent_ms: list[float]) -> pa.Table:
+def recommendation_table(dataset: Dataset, lists: Sequence[RankedList], spent_ms: Sequence[float]) -> pa.Table:
     """A row a listener and strategy, best track first; `spent_ms` is the only thing in it that is measured."""
-    ids = dataset.tracks.ids()
-    schema = pa.schema(
-        [
-            ("user_id", pa.string()),
-            ("strategy", pa.string()),
-            ("track_ids", pa.list_(pa.string())),
-            ("scores", pa.list_(pa.float64())),
-            ("reasons", pa.list_(pa.list_(pa.string()))),
-            ("seeds", pa.list_(pa.string())),
-            ("confidence", pa.float64()),
-            ("basis", pa.string()),
-            ("market", pa.string()),
-            ("explored", pa.list_(pa.string())),
-            ("generation_ms", pa.float64()),
-        ]
-    )
-    columns: dict[str, Any] = {
-        "user_id": [dataset.users[entry.user] for entry in lists],
+    tracks, users = dataset.tracks.texts, dataset.users.texts
+    markets = [dataset.country[entry.user] if entry.basis == MARKET else None for entry in lists]
+    columns = {
+        "user_id": users.take(pa.array([entry.user for entry in lists], pa.int64())),
         "strategy": [entry.strategy for entry in lists],
-        "track_ids": [[ids[track] for track in entry.tracks] for entry in lists],
-        "scores": [entry.scores for entry in lists],
+        "track_ids": _picked(tracks, [entry.tracks for entry in lists]),
+        "scores": pa.ListArray.from_arrays(
+            _offsets([len(entry.scores) for entry in lists]),
+            pa.array(np.concatenate([np.zeros(0), *(entry.scores for entry in lists)])),
+        ),
         "reasons": [entry.reasons for entry in lists],
-        "seeds": [[ids[track] for track in entry.seeds] for entry in lists],
+        "seeds": _picked(tracks, [entry.seeds for entry in lists]),
         "confidence": [entry.confidence for entry in lists],
         "basis": [entry.basis for entry in lists],
-        "market": [dataset.country[entry.user] if entry.basis == MARKET else None for entry in lists],
-        "explored": [[ids[track] for track in entry.explored] for entry in lists],
-        "generation_ms": spent_ms,
+        "market": markets,
+        "explored": _picked(tracks, [entry.explored for entry in lists]),
+        "generation_ms": list(spent_ms),
     }
-    return pa.table(columns, schema=schema)
+    return pa.table(columns, schema=LISTS)
+
+
+def _picked(ids: pa.Array, numbers: Sequence[Sequence[int] | np.ndarray]) -> pa.ListArray:
+    """Lists of ids, of lists of numbers."""
+    flat = np.concatenate([np.zeros(0, np.int64), *(np.asarray(entry, np.int64) for entry in numbers)])
+    return pa.ListArray.from_arrays(_offsets([len(entry) for entry in numbers]), ids.take(pa.array(flat)))
+
+
+def _offsets(lengths: Sequence[int] | np.ndarray) -> pa.Array:
+    """(n + 1,) int32: where each of the lists begins, and the last one ends."""
+    ends = np.cumsum(np.asarray(lengths, np.int64))
+    return pa.array(np.concatenate([[0], ends]).astype(np.int32))
 
 
 def track_table(dataset: Dataset) -> pa.Table:

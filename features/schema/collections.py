@@ -548,6 +548,7 @@ RELEASES = Collection(
             "counts": OBJECT,
             "checks": {"bsonType": ["array", "null"], "items": {"bsonType": "object"}},
             "timings": OBJECT,
+            "peakMemory": OBJECT,
             "alignedTo": STRING,
             "alignment": OBJECT,
             "metrics": OBJECT,

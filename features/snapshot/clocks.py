@@ -4,7 +4,7 @@ What happened is dated twice, when it happened and when it became known; here th
 and settings bear no such date and are as they are now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -37,6 +37,9 @@ class Inputs(Protocol):
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One table as Arrow."""
+
+    def blocks(self, name: str, columns: Sequence[str], coded: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """Some columns a row group at a time, for who need not hold them all; texts of `coded` in dictionaries."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,21 @@ class KnownBy:
         """One table as Arrow, only the rows known by then."""
         if name not in self.digests:
             return self.snapshot.table(name, columns)
-        moment = pa.scalar(self.known_at, pa.timestamp("ms", tz="UTC"))
-        known = (pc.field(KNOWN_AT) <= moment) | pc.field(KNOWN_AT).is_null()
+        known = (pc.field(KNOWN_AT) <= self._moment) | pc.field(KNOWN_AT).is_null()
         return self.snapshot.table(name, columns, known)
+
+    def blocks(self, name: str, columns: Sequence[str], coded: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """The same a row group at a time."""
+        if name not in self.digests:
+            yield from self.snapshot.blocks(name, columns, coded)
+            return
+        for block in self.snapshot.blocks(name, list(dict.fromkeys([*columns, KNOWN_AT])), coded):
+            later = pc.greater(block[KNOWN_AT], self._moment)
+            yield block.filter(pc.invert(pc.fill_null(later, fill_value=False))).select(list(columns))
+
+    @property
+    def _moment(self) -> pa.Scalar:
+        return pa.scalar(self.known_at, pa.timestamp("ms", tz="UTC"))
 
 
 @dataclass(frozen=True, eq=False)

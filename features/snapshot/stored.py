@@ -8,7 +8,8 @@ an interrupted run leaves the former snapshot as it was.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from features.errors import StorageError
 from features.snapshot.digest import RowDigest, sum_of_digests
@@ -160,12 +162,33 @@ class Snapshot:
         """The same a part at a time, for who need not hold them all."""
         return (self._read(name, [part]) for part in self.tables[name].parts)
 
+    def blocks(self, name: str, columns: Sequence[str], coded: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """Some columns a row group at a time, about a million rows.
+
+        Args:
+            name: of the table.
+            columns: which.
+            coded: of those, texts that are wanted in dictionaries: each distinct one is in memory once.
+
+        Raises:
+            StorageError: a part is gone or damaged.
+        """
+        for part in self.tables[name].parts:
+            with self._readable(name), pq.ParquetFile(self.folder / part, read_dictionary=list(coded)) as file:
+                for number in range(file.num_row_groups):
+                    yield file.read_row_group(number, columns=list(columns)).select(list(columns))
+
     def _read(
         self, name: str, parts: list[str], columns: list[str] | None = None, condition: pc.Expression | None = None
     ) -> pa.Table:
         paths = [str(self.folder / part) for part in parts]
-        try:
+        with self._readable(name):
             return ds.dataset(paths, format="parquet").to_table(columns=columns, filter=condition)
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[None]:
+        try:
+            yield
         except (OSError, pa.ArrowException) as error:
             what = str(error).splitlines()[0]
             raise StorageError(f"{name} of {self.folder} can't be read ({what}); take a new snapshot") from error

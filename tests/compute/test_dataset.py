@@ -16,10 +16,10 @@ def test_rows_become_numbers_in_the_order_of_the_ids():
     )
     assert data.users.ids() == ["ann", "bob"]
     assert data.tracks.ids() == ["t1", "t2"]
-    assert data.plays.user.tolist() == [1, 0]
-    assert data.plays.track.tolist() == [1, 0]
-    assert data.plays.completion[0] == 0.5
-    assert np.isnan(data.plays.completion[1])
+    assert data.plays.user.tolist() == [0, 1]
+    assert data.plays.track.tolist() == [0, 1]
+    assert data.plays.completion[1] == 0.5
+    assert np.isnan(data.plays.completion[0])
     assert data.feedback.signal.tolist() == ["love"]
     assert data.feedback.strength.tolist() == [4.0]
     assert (data.feedback.user[0], data.feedback.track[0]) == (1, 0)

@@ -13,6 +13,7 @@ from features.evaluate.gate import (
     check_profiles,
     check_ranges,
     check_similarity,
+    faults_of,
     verdict,
 )
 
@@ -117,8 +118,8 @@ LISTS, REASONS = [np.array([0.9, 0.9, 0.1]), np.array([1.0])], [[["a"], ["b", "c
 
 
 def test_sound_lists_pass():
-    assert failed(check_lists(LISTS, REASONS, 0, 2)) == []
-    assert failed(check_lists([], [], 0, 0)) == []
+    assert failed(check_lists(faults_of(LISTS, REASONS), 2)) == []
+    assert failed(check_lists(faults_of([], []), 0)) == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_sound_lists_pass():
     ],
 )
 def test_a_fault_of_lists_fails_its_own_check(scores, reasons, forbidden_count, name):
-    assert failed(check_lists(scores, reasons, forbidden_count, 2)) == [name]
+    assert failed(check_lists(faults_of(scores, reasons, forbidden_count), 2)) == [name]
 
 
 def test_the_verdict_names_the_first_fault_and_counts_them():
@@ -163,6 +164,6 @@ def test_what_is_computed_of_any_world_passes(seed):
         check_ranges(profiles.dimensions, profiles.vectors),
         *check_embeddings(made.vectors, made.confidence),
         *check_similarity(similar.neighbors, similar.common, similar.jaccard, 2),
-        *check_lists([e.scores for e in lists], [e.reasons for e in lists], 0, len(data.users)),
+        *check_lists(faults_of([e.scores for e in lists], [e.reasons for e in lists]), len(data.users)),
     ]
     assert failed(checks) == []

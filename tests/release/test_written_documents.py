@@ -231,6 +231,9 @@ def test_the_release_document_tells_what_the_release_is(ready, manifest):
     assert document["codeVersion"] == manifest.code
     assert document["checks"] == manifest.checks
     assert document["timings"] == manifest.timings
+    assert document["peakMemory"] == manifest.peak_memory
+    assert set(manifest.peak_memory) == set(manifest.timings)
+    assert all(size > 10_000_000 for size in manifest.peak_memory.values())  # an interpreter alone has as much
     assert isinstance(document["builtAt"], datetime)
 
 

@@ -19,7 +19,7 @@ from nights import KEY, MINUTE, STEPS, WITH_PLAYS, World, assert_same, fill, is_
 from features.erasure import files
 from features.release.build import build_release
 from features.release.manifest import release_folder
-from features.snapshot import books, spans, stored, take
+from features.snapshot import books, plays, spans, stored, take
 from features.snapshot.fields import PLAYS
 from features.snapshot.read import CAREFUL_CODEC, OTHER_ID, id_text
 from features.snapshot.spans import joined
@@ -42,13 +42,15 @@ def only_plays(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "SOURCES", (PLAYS,))
 
 
-@given(NIGHTS, st.integers(1, 12), st.sampled_from([1, 3, 8, 50]))
+@given(NIGHTS, st.integers(1, 12), st.sampled_from([1, 3, 8, 50]), st.sampled_from([1, 5, 100_000]), st.integers(0, 3))
 @settings(
     max_examples=8,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # each history empties the database
 )
-def test_one_night_after_another_is_what_a_whole_snapshot_would_be(db, quick_path, nights, part, batch):
+def test_one_night_after_another_is_what_a_whole_snapshot_would_be(
+    db, quick_path, nights, part, batch, stretch, readers
+):
     for name in db.list_collection_names():  # much cheaper than a database for each
         db[name].delete_many({})
     db.listening_history.create_index("importedAt")
@@ -57,12 +59,13 @@ def test_one_night_after_another_is_what_a_whole_snapshot_would_be(db, quick_pat
         world = World(db, home)
         for module in (books, spans):
             patch.setattr(module, "PART_ROWS", part)
+        patch.setattr(plays, "STRETCH_DOCUMENTS", stretch)
         only_plays(patch)
 
         def one_more(bound: datetime) -> Snapshot:
             with patch.context() as small:
                 small.setattr(books, "BATCH_DOCUMENTS", batch)
-                return take_snapshot(db, home, bound, hash_key=KEY)
+                return take_snapshot(db, home, bound, hash_key=KEY, readers=readers)
 
         one_more(BOUND)
         for minutes, steps in nights:
@@ -73,6 +76,25 @@ def test_one_night_after_another_is_what_a_whole_snapshot_would_be(db, quick_pat
             assert_same(one, take_snapshot(db, home / "whole", bound, hash_key=KEY, whole=True))
             known = [each for each in db.listening_history.find() if not is_later(each, bound, world.erased)]
             assert one.tables["plays"].read == len(known)
+
+
+def test_the_number_of_threads_changes_no_byte_of_a_snapshot(db, quick_path, monkeypatch):
+    world = World(db, quick_path)
+    bound = world.night(25)
+    for number in range(60):
+        getattr(world, STEPS[number % len(STEPS)])(number * 7)
+    db.listening_history.insert_many([play(importedAt=BOUND - MINUTE * number) for number in range(300)])
+    monkeypatch.setattr(plays, "STRETCH_DOCUMENTS", 40)
+    monkeypatch.setattr(books, "BATCH_DOCUMENTS", 11)
+    for module in (books, spans):
+        monkeypatch.setattr(module, "PART_ROWS", 70)
+    kept = []
+    for readers in (0, 1, 2, 4):
+        home = quick_path / str(readers)
+        take_snapshot(db, home, bound, hash_key=KEY, readers=readers)
+        kept.append({path.relative_to(home): path.read_bytes() for path in home.rglob("*") if path.is_file()})
+    assert len(kept[0]) > 8
+    assert kept[0] == kept[1] == kept[2] == kept[3]
 
 
 def test_the_release_of_many_nights_is_that_of_one_byte_for_byte(db, quick_path):
@@ -95,7 +117,7 @@ def test_the_release_of_many_nights_is_that_of_one_byte_for_byte(db, quick_path)
     assert (different, odd) == (["recommendations.parquet"], [])
     lists = [pq.read_table(folder / "recommendations.parquet").drop_columns("generation_ms") for folder in folders]
     assert lists[0].equals(lists[1])
-    measured = {"built_at", "timings"}
+    measured = {"built_at", "timings", "peak_memory"}
     manifests = [json.loads((folder / "manifest.json").read_text()) for folder in folders]
     assert len({json.dumps({k: v for k, v in m.items() if k not in measured}) for m in manifests}) == 1
 

@@ -1,0 +1,114 @@
+"""What plays themselves say of their tracks, where the catalogue says nothing: of each thing the newest word."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.compute.ids import Vocabulary
+from features.compute.numbering import MOMENT, Pieces, milliseconds
+
+NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One thing that plays may say.
+
+    Attributes:
+        column: of the plays.
+        lacking: (tracks,) bool: of which tracks it is asked.
+        values: makes of the column's values (n,) floats, NaN for nothing said; None leaves texts and lists as they
+            are, of which null and empty ones say nothing.
+    """
+
+    column: str
+    lacking: np.ndarray
+    values: Callable[[pa.ChunkedArray], np.ndarray] | None = None
+
+
+class _Word:
+    """The newest word so far, by track number."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        tracks = len(wanted.lacking)
+        self.wanted = wanted
+        self.at = np.full(tracks, NEVER)
+        self.document = np.full(tracks, None, object)
+        self.value = np.full(tracks, None, object) if wanted.values is None else np.full(tracks, np.nan)
+
+    def hear(self, tracks: np.ndarray, played_at: np.ndarray, plays: pa.Table) -> None:
+        """Takes in some plays, of tracks by number."""
+        column, values = plays[self.wanted.column], np.zeros(0)
+        if self.wanted.values is None:
+            said = _filled(column)
+        else:
+            values = self.wanted.values(column)
+            said = ~np.isnan(values)
+        said &= self.wanted.lacking[tracks]
+        rows = _newest(np.flatnonzero(said & (played_at >= self.at[tracks])), tracks, played_at, plays["document_id"])
+        if not len(rows):
+            return
+        of, documents = tracks[rows], _objects(plays["document_id"], rows)
+        newer = played_at[rows] > self.at[of]
+        newer[~newer] = documents[~newer] > self.document[of[~newer]]
+        rows, of = rows[newer], of[newer]
+        self.at[of], self.document[of] = played_at[rows], documents[newer]
+        self.value[of] = _objects(column, rows) if self.wanted.values is None else values[rows]
+
+
+def newest_words(
+    plays: Pieces, tracks: Vocabulary, wanted: list[Wanted]
+) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+    """The newest word of each thing wanted, one piece of plays after the other.
+
+    Of several plays of a track at one moment the one with the later document id counts.
+
+    Args:
+        plays: those that may be heard.
+        tracks: numbers of all that was played.
+        wanted: what is asked of which tracks.
+
+    Returns:
+        By column, (n,) numbers of the tracks of which something is said, ascending, and (n,) what: floats, texts or
+        lists.
+    """
+    words = [_Word(one) for one in wanted]
+    anything = np.any([one.lacking for one in wanted], axis=0)
+    if anything.any():
+        for piece in plays.read(["track_id", MOMENT, "document_id", *(one.column for one in wanted)]):
+            numbers = tracks.numbers_of(piece["track_id"])
+            asked = np.flatnonzero(anything[numbers])
+            if len(asked):
+                some = piece if len(asked) == piece.num_rows else piece.take(pa.array(asked))
+                for word in words:
+                    word.hear(numbers[asked], milliseconds(some[MOMENT]), some)
+    heard = {word.wanted.column: np.flatnonzero(word.at > NEVER) for word in words}
+    return {word.wanted.column: (heard[word.wanted.column], word.value[heard[word.wanted.column]]) for word in words}
+
+
+def _filled(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) bool: neither null nor an empty text or list."""
+    size = pc.binary_length(column) if pa.types.is_string(column.type) else pc.list_value_length(column)
+    return np.array(pc.fill_null(pc.greater(size, 0), fill_value=False).to_numpy())
+
+
+def _newest(rows: np.ndarray, numbers: np.ndarray, played_at: np.ndarray, ids: pa.ChunkedArray) -> np.ndarray:
+    """(m,) rows: of each track's rows the newest, of several at one moment the later document id."""
+    latest = np.full(numbers.max(initial=-1) + 1, NEVER)
+    np.maximum.at(latest, numbers[rows], played_at[rows])
+    rows = rows[played_at[rows] == latest[numbers[rows]]]
+    if len(rows) > len(np.unique(numbers[rows])):
+        rows = rows[pc.sort_indices(ids.take(pa.array(rows))).to_numpy()]
+    row_of = np.full(len(latest), -1, np.int64)
+    row_of[numbers[rows]] = rows
+    return row_of[row_of >= 0]
+
+
+def _objects(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
+    """(n,) object: some values, lists as lists."""
+    values = np.empty(len(rows), object)
+    values[:] = column.take(pa.array(rows)).to_pylist()
+    return values

@@ -1,0 +1,237 @@
+"""Plays as numbered arrays, taken in a piece at a time: the texts of a long history are never in memory together."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.compute.ids import Vocabulary
+from features.compute.interactions import Plays
+
+MOMENT = "played_at"
+COLUMNS = ("user_id", "track_id", MOMENT, "completion", "play_ms")
+FEW = 32
+"""Plays of a listener up to which sorting by insertion is as fast as anything else."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The plays of a snapshot, a piece at a time, as often as they are asked for.
+
+    Attributes:
+        rows: how many there are in all pieces, or more.
+        read: the pieces one after the other, each with the columns named; ids may come as texts or in dictionaries.
+    """
+
+    rows: int
+    read: Callable[[Sequence[str]], Iterator[pa.Table]]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        """A table in memory as the one piece."""
+        return cls(table.num_rows, lambda columns: iter([table.select(columns)]))
+
+    def before(self, moment_ms: int) -> "Pieces":
+        """The pieces with what was played before a moment only, in milliseconds since 1970."""
+
+        def read(columns: Sequence[str]) -> Iterator[pa.Table]:
+            for piece in self.read(list(dict.fromkeys([*columns, MOMENT]))):
+                yield cut(piece, MOMENT, moment_ms).select(columns)
+
+        return Pieces(self.rows, read)
+
+
+class Numbering:
+    """Ids get numbers in the order in which they are met; `finished` tells which numbers they have in order."""
+
+    def __init__(self, *columns: Iterable[str]) -> None:
+        self._number: dict[str, int] = {}
+        for column in columns:
+            for text in column:
+                self._number.setdefault(text, len(self._number))
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def numbers(self, column: pa.ChunkedArray) -> np.ndarray:
+        """(n,) int32: of ids none of which is null, known or new."""
+        return np.concatenate([np.zeros(0, np.int32), *(self._of_chunk(chunk) for chunk in column.chunks)])
+
+    def _of_chunk(self, chunk: pa.Array) -> np.ndarray:
+        # through a dictionary, so that each distinct id of a piece is looked up once
+        encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        places = encoded.indices.to_numpy(zero_copy_only=False)
+        # a dictionary may hold what its rows no longer do
+        used = np.zeros(len(encoded.dictionary), bool)
+        used[places] = True
+        number = self._number
+        lookup = np.full(len(used), -1, np.int32)
+        lookup[used] = [
+            number.setdefault(text, len(number)) for text in encoded.dictionary.filter(pa.array(used)).to_pylist()
+        ]
+        return lookup[places]
+
+    def finished(self) -> tuple[Vocabulary, np.ndarray]:
+        """The vocabulary of all ids, and (ids,) int32: the number there of each number given here."""
+        ids = pa.array(self._number, pa.string(), size=len(self._number))
+        order = pc.sort_indices(ids).to_numpy()  # by bytes of UTF-8, which is by code points
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        return Vocabulary.in_order(ids.take(pa.array(order))), rank
+
+
+def number_plays(
+    pieces: Pieces, users: Numbering, tracks: Numbering, duration_ms: np.ndarray, *, as_of_ms: int
+) -> tuple[dict[str, np.ndarray], int]:
+    """Reads all plays before a moment, one piece after the other.
+
+    Args:
+        pieces: of all plays.
+        users: gets those who played.
+        tracks: gets what was played.
+        duration_ms: (n,) float64 of the first n tracks of `tracks`, NaN unknown; of the others nothing is known.
+        as_of_ms: milliseconds since 1970; what was played then or after is left out.
+
+    Returns:
+        The columns of `Plays` by name, in the numbers of the numberings and the order of reading; and how many plays
+        were left out.
+    """
+    columns: dict[str, np.ndarray] = {
+        "user": np.empty(pieces.rows, np.int32),
+        "track": np.empty(pieces.rows, np.int32),
+        "played_at": np.empty(pieces.rows, np.int64),
+        "completion": np.empty(pieces.rows, np.float32),
+    }
+    count = read = 0
+    for whole in pieces.read(COLUMNS):
+        piece = cut(whole, MOMENT, as_of_ms)
+        read += whole.num_rows
+        rows = slice(count, count + piece.num_rows)
+        count += piece.num_rows
+        columns["user"][rows] = users.numbers(piece["user_id"])
+        columns["track"][rows] = tracks.numbers(piece["track_id"])
+        columns["played_at"][rows] = milliseconds(piece[MOMENT])
+        columns["completion"][rows] = _completion(piece, columns["track"][rows], duration_ms)
+    return {name: column[:count] for name, column in columns.items()}, read - count
+
+
+def cut(table: pa.Table, column: str, moment_ms: int) -> pa.Table:
+    """The rows before a moment; the table itself where that is all of them."""
+    earlier = pc.less(table[column], pa.scalar(moment_ms, pa.int64()).cast(table[column].type))
+    return table if pc.all(earlier).as_py() else table.filter(earlier)
+
+
+def milliseconds(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64: moments as milliseconds since 1970."""
+    return np.asarray(column.cast(pa.int64()).to_numpy())
+
+
+def _completion(plays: pa.Table, track: np.ndarray, duration_ms: np.ndarray) -> np.ndarray:
+    """(n,) float32: what a play says itself; where it says nothing, how long it was by the catalogue's duration."""
+    completion = plays["completion"].to_numpy().astype(np.float32)
+    silent = np.flatnonzero(np.isnan(completion) & (track < len(duration_ms)))
+    if len(silent):
+        duration = duration_ms[track[silent]]
+        share = plays["play_ms"].to_numpy()[silent] / np.where(duration > 0, duration, np.nan)
+        completion[silent] = np.clip(share, 0.0, 1.0).astype(np.float32)
+    return completion
+
+
+def renumber(column: np.ndarray, rank: np.ndarray) -> None:
+    """Writes to each place of an (n,) int32 column the new number, `rank[old]`, of what stands there."""
+    _renumber(column, rank)
+
+
+def in_order(columns: dict[str, np.ndarray], users: int) -> Plays:
+    """The plays by user, time, track and completion, unknown completions last: the same for any order of reading.
+
+    Users are counted, and each one's plays are sorted by themselves: no order of all plays is held.
+
+    Args:
+        columns: of plays, by name; they are taken out, so that each can be let go of once it has been moved.
+        users: how many; all numbers are below.
+    """
+    user = columns.pop("user")
+    starts = np.zeros(users + 1, np.int64)
+    grouped = _counted(user, starts)
+    np.cumsum(starts, out=starts)
+    track, played_at, completion = (
+        columns.pop(name) if grouped else _grouped(columns.pop(name), user, starts[:-1].copy())
+        for name in ("track", "played_at", "completion")
+    )
+    user = np.repeat(np.arange(users, dtype=np.int32), np.diff(starts))
+    _sort_each(starts, track, played_at, completion)
+    return Plays(user, track, played_at, completion)
+
+
+@numba.njit(nogil=True, cache=True)
+def _renumber(column: np.ndarray, rank: np.ndarray) -> None:
+    for row in range(len(column)):
+        column[row] = rank[column[row]]
+
+
+@numba.njit(nogil=True, cache=True)
+def _counted(user: np.ndarray, after: np.ndarray) -> bool:
+    """Counts each user's plays into the place behind their number; True where users ascend already."""
+    ascending = True
+    for row in range(len(user)):
+        after[user[row] + 1] += 1
+        if row > 0 and user[row] < user[row - 1]:
+            ascending = False
+    return ascending
+
+
+@numba.njit(nogil=True, cache=True)
+def _grouped(column: np.ndarray, user: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """A column's values user by user, each one's in the order given; `place`, where each begins, is used up."""
+    moved = np.empty_like(column)
+    for row in range(len(user)):
+        moved[place[user[row]]] = column[row]
+        place[user[row]] += 1
+    return moved
+
+
+@numba.njit(nogil=True, cache=True)
+def _behind(at: int, track: int, part: float, other_at: int, other_track: int, other_part: float) -> bool:
+    """Whether one play comes behind another of the same user."""
+    if at != other_at:
+        return at > other_at
+    if track != other_track:
+        return track > other_track
+    return part > other_part or (np.isnan(part) and not np.isnan(other_part))
+
+
+@numba.njit(nogil=True, cache=True)
+def _sort_each(starts: np.ndarray, track: np.ndarray, played_at: np.ndarray, completion: np.ndarray) -> None:
+    """Sorts each user's plays in place. A run that is in order costs one look at it."""
+    for user in range(len(starts) - 1):
+        start, stop = starts[user], starts[user + 1]
+        at, tracks, parts = played_at[start:stop], track[start:stop], completion[start:stop]
+        row = 1
+        while row < len(at) and not _behind(
+            at[row - 1], tracks[row - 1], parts[row - 1], at[row], tracks[row], parts[row]
+        ):
+            row += 1
+        if row >= len(at):
+            continue
+        if len(at) > FEW:  # stable, so the last key comes first
+            for key in range(3):
+                if key == 0:
+                    order = np.argsort(parts, kind="mergesort")
+                elif key == 1:
+                    order = np.argsort(tracks, kind="mergesort")
+                else:
+                    order = np.argsort(at, kind="mergesort")
+                at[:], tracks[:], parts[:] = at[order], tracks[order], parts[order]
+            continue
+        for last in range(row, len(at)):
+            moment, number, part = at[last], tracks[last], parts[last]
+            free = last
+            while free > 0 and _behind(at[free - 1], tracks[free - 1], parts[free - 1], moment, number, part):
+                at[free], tracks[free], parts[free] = at[free - 1], tracks[free - 1], parts[free - 1]
+                free -= 1
+            at[free], tracks[free], parts[free] = moment, number, part

@@ -1,0 +1,49 @@
+"""Of single pairs of user and track, whether they may be listed: for candidates, where users × tracks is too much."""
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+from features.recommend.filters import Filters
+
+
+def forbidden_pairs(filters: Filters, users: np.ndarray, tracks: np.ndarray, *, include_heard: bool) -> np.ndarray:
+    """(n,) bool: what `Filters.forbidden` says of each pair.
+
+    Args:
+        filters: of everybody.
+        users: (n,) int.
+        tracks: (n,) int, none below 0.
+        include_heard: True lets in what the user knows.
+    """
+    actions, dataset = filters.interactions, filters.dataset
+    found = holds(actions.disliked, users, tracks)
+    if not include_heard:
+        found |= holds(actions.known, users, tracks)
+    found |= ~dataset.explicit_allowed[users] & dataset.catalog.explicit[tracks]
+    countries = dataset.country[users]
+    for country, blocked in filters.market_blocked.items():
+        found |= blocked[tracks] & (countries == country)
+    return found
+
+
+def holds(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether a sparse matrix stores an entry at each place."""
+    matrix = matrix if matrix.has_sorted_indices else matrix.sorted_indices()
+    return np.asarray(_holds(matrix.indptr, matrix.indices, rows, columns))
+
+
+@numba.njit(nogil=True, cache=True)
+def _holds(indptr: np.ndarray, indices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    found = np.zeros(len(rows), np.bool_)
+    for place in range(len(rows)):
+        low, high = indptr[rows[place]], indptr[rows[place] + 1]
+        end = high
+        while low < high:
+            middle = (low + high) >> 1
+            if indices[middle] < columns[place]:
+                low = middle + 1
+            else:
+                high = middle
+        found[place] = low < end and indices[low] == columns[place]
+    return found
