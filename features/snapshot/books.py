@@ -1,9 +1,11 @@
 """One collection at work: its documents as rows, a batch at a time, and the parts and figures that come of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,21 @@ from pymongo.database import Database
 from features.database import Document
 from features.erasure.tombstones import ERASED, Tombstones
 from features.progress import Progress
+from features.snapshot.ahead import in_order
 from features.snapshot.fields import Source
-from features.snapshot.read import SET_ASIDE_SCHEMA, read_batches, set_aside
+from features.snapshot.read import SET_ASIDE_SCHEMA, read_batch, set_aside
 from features.snapshot.rules import split
 from features.snapshot.spans import PART_ROWS
 from features.snapshot.stored import Part, TableSummary, part_name, set_aside_name, write_part
 from features.storage import write_parquet
 
 BATCH_DOCUMENTS = 20_000
-"""Documents a server batch: large enough for Arrow, small enough that one bad document costs little."""
+"""Documents a server batch: large enough for Arrow, small enough that some of them fit into memory."""
+READERS = 2
+"""Threads that read: while one waits for the server, the other makes rows. More gain nothing where the server or this
+process has two cores."""
+AHEAD = 8
+"""Batches that each of them may be ahead, some 50 MB of plays: as many as are read while a part is written."""
 
 
 @dataclass
@@ -39,6 +47,7 @@ class Books:
         bound: what became known later is left for the next snapshot.
         erased: who is let into no part.
         progress: called after each batch.
+        readers: threads that read; what comes of it is the same for any number.
         aside: documents that can't be used.
         notes: lines for a person.
         documents: how many the server was asked for.
@@ -53,6 +62,7 @@ class Books:
     bound: datetime
     erased: Tombstones
     progress: Progress
+    readers: int = READERS
     aside: list[pa.Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     documents: int = 0
@@ -74,23 +84,23 @@ class Books:
         self.written += 1
         return part
 
-    def read(self, query: Mapping[str, Any], sort: str | None = None) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """The documents that meet a query, a batch at a time: usable rows, and those set aside."""
-        cursor = self.reader.find_raw_batches(query, self.source.projection, batch_size=BATCH_DOCUMENTS)
-        if sort is not None:
-            cursor.sort(sort, 1)
-        for batch in read_batches(self._counted(cursor), self.source):
-            good, bad = split(batch.rows, self.source.table, self.bound)
-            good, gone = _without_erased(good, self.erased)
-            good = _known_by(good, self.bound)
-            self.documents += batch.rows.num_rows + batch.set_aside.num_rows
+    def read(self, *queries: Mapping[str, Any], sort: str | None = None) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """The documents that meet each query in turn, a batch at a time: usable rows, and those set aside."""
+        for size, good, bad in in_order([partial(self._rows, query, sort) for query in queries], self.readers, AHEAD):
+            usable, gone = _without_erased(good, self.erased)
+            self.bytes += size
+            self.documents += good.num_rows + bad.num_rows
             self.progress(f"reading {self.source.collection}", self.documents, None)
-            yield good, pa.concat_tables([batch.set_aside, bad, gone])
+            yield _known_by(usable, self.bound), pa.concat_tables([bad, gone])
 
-    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
-        for batch in batches:
-            self.bytes += len(batch)
-            yield batch
+    def _rows(self, query: Mapping[str, Any], sort: str | None) -> Iterator[tuple[int, pa.Table, pa.Table]]:
+        """Batches as their bytes, rows that can be used, and those set aside. Runs in a thread of its own."""
+        cursor = self.reader.find_raw_batches(query, self.source.projection, batch_size=BATCH_DOCUMENTS)
+        with closing(cursor):
+            for raw in cursor.sort(sort, 1) if sort is not None else cursor:
+                batch = read_batch(raw, self.source)
+                good, bad = split(batch.rows, self.source.table, self.bound)
+                yield len(raw), good, pa.concat_tables([batch.set_aside, bad])
 
     def write_all(self, query: Mapping[str, Any]) -> list[Part]:
         """All documents that meet a query, as parts; those set aside into the books."""

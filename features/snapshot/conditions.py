@@ -14,7 +14,7 @@ from features.schema.names import RELEASES
 
 MIGRATION = "migration:"
 READ_BY = (
-    *(f"snapshot/{name}.py" for name in ("bent", "digest", "fields", "read", "rules")),
+    *(f"snapshot/{name}.py" for name in ("columns", "digest", "fields", "read", "rules", "walk")),
     *(f"schema/{name}.py" for name in ("ids", "names")),
 )
 """The code that makes a row of a document, or sets it aside."""

@@ -5,6 +5,7 @@ It is the import that counts: a late play is behind the last span, whatever its 
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,9 @@ from features.snapshot.stored import Part, Span, TableSummary, damage, part_name
 
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 IN_LIST = 500
+STRETCH_DOCUMENTS = 100_000
+"""Read in one go: what the thread that reads it may be ahead, so that others come to read too."""
+MOST_STRETCHES = 1_000
 ASKED_FOR = 50_000
 """The newest spans, up to so many documents or as many as are new, are looked at each time."""
 
@@ -35,7 +39,7 @@ def take_plays(books: Books, settled: datetime, former: TableSummary | None, era
         erased_since: who may be in its parts and is to be in none.
     """
     kept = _undamaged(books, former, settled, erased_since)
-    fresh, apart = _read_spans(books, _gaps(kept, settled))
+    fresh, apart = _read_spans(books, kept, settled)
     loose = [
         *books.write_all(_imported(books, settled, books.bound)),
         *books.write_all({books.source.known_path: {"$gt": books.bound + FAR_AHEAD}}),
@@ -44,7 +48,7 @@ def take_plays(books: Books, settled: datetime, former: TableSummary | None, era
     before = books.documents
     loose += books.write_all({books.source.known_path: {"$not": {"$gt": EARLIEST}}})
     still = _unchanged(books, kept, _documents(fresh) + books.documents - before, settled)
-    more, more_apart = _read_spans(books, _gaps([*still, *fresh], settled))
+    more, more_apart = _read_spans(books, [*still, *fresh], settled)
     again, known_apart = _judge_again(books, former, still)
     loose += again
     found = sorted([*still, *fresh, *more], key=lambda span: span.until)
@@ -198,18 +202,45 @@ def _imported(books: Books, after: datetime, until: datetime) -> dict[str, Any]:
     return {books.source.known_path: {"$gt": after, "$lte": until}}
 
 
-def _read_spans(books: Books, gaps: Iterable[tuple[datetime, datetime]]) -> tuple[list[Span], list[pa.Table]]:
-    """The spans of some stretches of time, and the documents of them that were set aside."""
+def _read_spans(books: Books, between: Sequence[Span], settled: datetime) -> tuple[list[Span], list[pa.Table]]:
+    """What lies between the spans as spans, and the documents of them that were set aside."""
     found: list[Span] = []
     apart: list[pa.Table] = []
+    gaps = _gaps(between, settled)
+    expected = books.reader.estimated_document_count() - _documents(between)
     for after, until in gaps:
         cutter = SpanCutter(after, books.write, books.no_rows())
-        for good, aside in books.read(_imported(books, after, until), sort=books.source.known_path):
+        stretches = _stretches(books, after, until, expected)
+        for good, aside in books.read(*stretches, sort=books.source.known_path):
             cutter.add(good, aside.filter(pc.is_valid(aside["imported_at"])))
             apart.append(aside)
         found += cutter.finish(until)
     books.aside += apart
     return found, apart
+
+
+def _stretches(books: Books, after: datetime, until: datetime, expected: int) -> list[dict[str, Any]]:
+    """Queries that share a stretch of time among them, in order, so that several can be read at once.
+
+    The more documents are expected the more there are, cut evenly between the first and the last import there is:
+    where all came at one moment nothing is gained and nothing lost. They don't depend on who reads them.
+    """
+    number = min(expected // STRETCH_DOCUMENTS + 1, MOST_STRETCHES)
+    whole = _imported(books, after, until)
+    if number > 1:
+        first, last = (_import_date(books, whole, order) for order in (1, -1))
+        if first is not None and last is not None and first < last:
+            cuts = [first + (last - first) * part // number for part in range(1, number)]
+            return [_imported(books, *ends) for ends in pairwise([after, *cuts, until])]
+    return [whole]
+
+
+def _import_date(books: Books, query: dict[str, Any], order: int) -> datetime | None:
+    """The first or last import date among some plays; None where none is a date and nothing else."""
+    path = books.source.known_path
+    found = next(iter(books.reader.find(query, {path: 1}).sort(path, order).limit(1)), {})
+    moment = found.get(path)
+    return moment.replace(tzinfo=UTC) if isinstance(moment, datetime) else None
 
 
 def _judge_again(books: Books, former: TableSummary | None, still: list[Span]) -> tuple[list[Part], list[pa.Table]]:

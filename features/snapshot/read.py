@@ -1,9 +1,8 @@
-"""Raw BSON batches to Arrow: in bulk where every document is as expected, carefully around those that are not.
+"""Raw BSON batches to Arrow: in bulk where a document is as expected, carefully where it is not.
 
-pymongoarrow refuses a batch in which a field has an unexpected type, or silently makes something else of the
-value, which `was_bent` finds out. Such a batch is halved until the few documents around the fault are left, which
-are decoded one by one, so that just those at fault are set aside, with their reason, and nothing is asked of the
-server twice.
+A walk over the bytes (`walk.py`) takes the documents whose fields are all of the expected types, and marks the others
+as odd. Those are decoded one by one, so that just the documents at fault are set aside, with their reason, and nothing
+is asked of the server twice. The careful way alone would give the same rows: it is what the tests hold the walk to.
 """
 
 import math
@@ -14,19 +13,16 @@ from typing import Any
 import bson
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from bson import Code, ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
-from pymongoarrow.context import PyMongoArrowContext
-from pymongoarrow.schema import Schema
-from pymongoarrow.types import ObjectIdType
 
 from features.database import split_documents
-from features.schema.ids import OBJECT_ID_PREFIX, STRING_PREFIX, encode_id
-from features.snapshot.bent import was_bent
-from features.snapshot.fields import ARROW_TYPES, Field, Source
+from features.schema.ids import encode_id
+from features.snapshot.columns import table_of
+from features.snapshot.fields import Field, Source
+from features.snapshot.walk import walk
 
 SET_ASIDE_SCHEMA = pa.schema(
     [("document_id", pa.string()), ("reason", pa.string()), ("imported_at", pa.timestamp("ms", tz="UTC"))]
@@ -37,13 +33,10 @@ SET_ASIDE_SCHEMA = pa.schema(
 CAREFUL_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )
-OBJECT_ID_USER = b"\x07userId\x00"  # BSON: type 7, ObjectId, and the field's name
-CAREFUL_DOCUMENTS = 64
 OTHER_ID = (
     "^(int|Int64|float|bool|NoneType|bytes|Binary|Code|DBRef|DatetimeMS|Decimal128|MaxKey|MinKey|Regex|Timestamp|dict):"
 )
 """How the text begins of an `_id` that is neither text nor ObjectId; text that begins so is taken for one."""
-HEX_PAIRS = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
 
 
 @dataclass(frozen=True)
@@ -55,108 +48,26 @@ class Batch:
 
 
 def read_batches(raw_batches: Iterable[Any], source: Source) -> Iterator[Batch]:
-    """Raw BSON batches as Arrow, one for one; read = rows + set aside for each. Rows keep their order an id type."""
-    for raw in raw_batches:
-        slivers = list(_read_batch(split_documents(raw), source))
-        # joined: what follows costs a batch about the same, however few its rows
-        rows = [source.raw_schema.empty_table(), *(sliver.rows for sliver in slivers)]
-        aside = [SET_ASIDE_SCHEMA.empty_table(), *(sliver.set_aside for sliver in slivers)]
-        yield Batch(pa.concat_tables(rows).combine_chunks(), pa.concat_tables(aside))
+    """Raw BSON batches as Arrow, one for one; see `read_batch`."""
+    return (read_batch(raw, source) for raw in raw_batches)
 
 
-def _read_batch(documents: list[bytes], source: Source) -> Iterator[Batch]:
+def read_batch(raw: Any, source: Source) -> Batch:
+    """One raw BSON batch as Arrow; read = rows + set aside.
+
+    Rows keep their order, but for those of documents that had to be read carefully, which come last.
+    """
     if not source.in_bulk:
-        yield _read_carefully(documents, source)
-    else:
-        # Only a hint, so a search of the bytes will do: a wrong guess is found out by the types.
-        by_object_id = [OBJECT_ID_USER in document for document in documents]
-        for id_type in (pa.string(), ObjectIdType()):
-            wanted = id_type != pa.string()
-            yield from _read_group(
-                [d for d, found in zip(documents, by_object_id, strict=True) if found == wanted],
-                source,
-                id_type,
-            )
-
-
-def _read_group(documents: list[bytes], source: Source, id_type: pa.DataType) -> Iterator[Batch]:
-    """Documents in bulk; where Arrow refuses them, each half by itself, down to a few read carefully."""
-    if not documents:
-        return
-    rows = _read_in_bulk(b"".join(documents), source, id_type)
-    if rows is not None:
-        yield Batch(rows, SET_ASIDE_SCHEMA.empty_table())
-    elif len(documents) <= CAREFUL_DOCUMENTS:
-        yield _read_carefully(documents, source)
-    else:
-        middle = len(documents) // 2
-        yield from _read_group(documents[:middle], source, id_type)
-        yield from _read_group(documents[middle:], source, id_type)
-
-
-def _read_in_bulk(raw: bytes, source: Source, id_type: pa.DataType) -> pa.Table | None:
-    """Documents through pymongoarrow, whose user ids are all of one type; None when it refuses or bends one."""
-    context = PyMongoArrowContext(Schema(_nested_types(source.fields, id_type)))
-    try:
-        context.process_bson_stream(raw)
-        table = context.finish()
-        table.validate(full=True)  # text that is not UTF-8 would raise much later
-    except (TypeError, ValueError, OverflowError, pa.ArrowException, bson.errors.BSONError):
-        return None
-    if table["_id"].null_count:
-        return None
-    rows = _flatten(table, source, tagged=id_type != pa.string())
-    return None if was_bent(raw, rows, source) else rows
-
-
-def _nested_types(fields: Sequence[Field], id_type: pa.DataType) -> dict[str, Any]:
-    """Field paths as pymongoarrow wants them: sub-documents as structs."""
-    types: dict[str, Any] = {"_id": ObjectIdType()}
-    inner: dict[str, list[tuple[str, pa.DataType]]] = {}
-    for field in fields:
-        # pymongoarrow reads dates without a zone; they are UTC by definition of BSON
-        kind = pa.timestamp("ms") if field.kind == "date" else ARROW_TYPES[field.kind]
-        kind = id_type if field.kind == "id" else kind
-        parent, _, name = field.path.partition(".")
-        if name:
-            inner.setdefault(parent, []).append((name, kind))
-        else:
-            types[parent] = kind
-    return types | {parent: pa.struct(children) for parent, children in inner.items()}
-
-
-def _flatten(table: pa.Table, source: Source, *, tagged: bool) -> pa.Table:
-    columns = [_hex(table["_id"])]
-    for field in source.fields:
-        parent, _, name = field.path.partition(".")
-        column = pc.struct_field(table[parent], name) if name else table[parent]
-        if field.kind == "id":
-            column = _hex(column) if tagged else _escape(column)
-        columns.append(column.cast(ARROW_TYPES[field.kind]))
-    return pa.table(columns, schema=source.raw_schema)
-
-
-def _hex(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """ObjectIds as the tagged text that `encode_id` makes of them, without a Python object each."""
-    return pa.chunked_array([_hex_chunk(chunk.storage) for chunk in column.chunks], pa.string())
-
-
-def _hex_chunk(ids: pa.FixedSizeBinaryArray) -> pa.Array:
-    raw = np.frombuffer(ids.buffers()[1], np.uint8)[12 * ids.offset : 12 * (ids.offset + len(ids))]
-    text = np.empty((len(ids), len(OBJECT_ID_PREFIX) + 24), np.uint8)
-    text[:, : len(OBJECT_ID_PREFIX)] = np.frombuffer(OBJECT_ID_PREFIX.encode(), np.uint8)
-    text[:, len(OBJECT_ID_PREFIX) :] = HEX_PAIRS[raw].reshape(len(ids), 24)
-    missing = ids.is_null().to_numpy(zero_copy_only=False)
-    return pa.array(text.view(f"S{text.shape[1]}").ravel(), mask=missing).cast(pa.string())
-
-
-def _escape(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Strings as `encode_id` writes them: one that looks tagged gets a tag of its own."""
-    looks_tagged = pc.or_(pc.starts_with(column, OBJECT_ID_PREFIX), pc.starts_with(column, STRING_PREFIX))
-    if not pc.any(looks_tagged).as_py():
-        return column
-    escaped = pc.binary_join_element_wise(pa.scalar(STRING_PREFIX), column, "")
-    return pc.if_else(looks_tagged, escaped, column)
+        return _read_carefully(split_documents(raw), source)
+    raw = np.frombuffer(raw, np.uint8)
+    walked = walk(raw, source)
+    if not walked.odd.any():
+        return Batch(table_of(raw, walked.values, walked.sizes, source), SET_ASIDE_SCHEMA.empty_table())
+    starts, even = walked.starts, np.flatnonzero(~walked.odd)
+    rows = table_of(raw, walked.values.take(even, axis=1), walked.sizes.take(even, axis=1), source)
+    odd = [raw[starts[row] : starts[row + 1]].tobytes() for row in np.flatnonzero(walked.odd)]
+    careful = _read_carefully(odd, source)
+    return Batch(pa.concat_tables([rows, careful.rows]).combine_chunks(), careful.set_aside)
 
 
 def _read_carefully(documents: Iterable[bytes], source: Source) -> Batch:

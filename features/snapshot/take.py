@@ -15,7 +15,7 @@ from features.database import Document, translated_errors
 from features.erasure.tombstones import Tombstones, read_tombstones
 from features.errors import StorageError
 from features.progress import Progress, silent
-from features.snapshot.books import Books
+from features.snapshot.books import READERS, Books
 from features.snapshot.conditions import conditions_of, difference, hash_of
 from features.snapshot.fields import SOURCES, Source
 from features.snapshot.plays import take_plays
@@ -42,6 +42,7 @@ def take_snapshot(
     hash_key: SecretStr | None = None,
     *,
     whole: bool = False,
+    readers: int = READERS,
 ) -> Snapshot:
     """Reads what has become known since the last snapshot, up to `bound`, and returns the new one.
 
@@ -56,6 +57,7 @@ def take_snapshot(
         progress: called after each batch.
         hash_key: by which erased persons are known; needed once there are any.
         whole: read everything, whatever is there.
+        readers: threads that read; the snapshot is the same for any number.
 
     Raises:
         InputError: there are erased persons, and the key is missing or another.
@@ -70,7 +72,7 @@ def take_snapshot(
     number = next_number(folder)
     tables: dict[str, TableSummary] = {}
     for source in SOURCES:
-        books = Books(database, source, folder, number, bound, erased, progress)
+        books = Books(database, source, folder, number, bound, erased, progress, readers)
         with translated_errors():
             if source.in_spans:
                 tables[source.table] = _take_plays(books, former)

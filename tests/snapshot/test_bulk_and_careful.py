@@ -12,7 +12,6 @@ from bson.raw_bson import RawBSONDocument
 from documents import BOUND
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pymongoarrow.types import ObjectIdType
 
 from features.snapshot import read
 from features.snapshot.fields import FEEDBACK, PLAYS, SOURCES, Source
@@ -122,10 +121,7 @@ def test_random_documents_read_the_same_in_bulk_and_carefully(source):
     @example([{"_id": ObjectId(), "userId": "u", "context": {"source": "radio"}}, {"_id": ObjectId(), "context": 1}])
     @example([{"_id": None, "userId": "u"}])
     def check(documents):
-        with pytest.MonkeyPatch.context() as patch:
-            # only single documents are read carefully, so that Arrow reads every one that it can
-            patch.setattr(read, "CAREFUL_DOCUMENTS", 1)
-            assert_same(documents, source)
+        assert_same(documents, source)
 
     check()
 
@@ -140,7 +136,7 @@ def test_a_wholesome_batch_never_takes_the_slow_path(monkeypatch):
             "playedAt": BOUND,
             "completionRate": 1 if number % 3 else 0.5,
             "genres": [] if number % 5 else ["pop"],
-            # words that the search for bent values must not stumble over
+            # names of fields as values
             "context": None if number % 7 == 0 else {"source": "genres", "repeat": "context", "shuffle": True},
             "audioFeatures": {"energy": 0.5, "tempo": 1e300} if number % 4 else None,
             "importedAt": BOUND,
@@ -160,7 +156,7 @@ def test_text_that_is_not_utf_8_is_read_with_the_bad_bytes_replaced():
 def test_a_batch_of_object_id_users_is_tagged_without_a_python_object_each():
     users = [ObjectId() for _ in range(100)]
     encoded = [bson.encode({"_id": ObjectId(), "userId": user}) for user in users]
-    rows = read._read_in_bulk(b"".join(encoded), PLAYS, ObjectIdType())
+    rows = in_bulk(encoded, PLAYS).rows
     assert rows["user_id"].to_pylist() == [f"oid:{user}" for user in users]
 
 
