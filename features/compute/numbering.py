@@ -14,8 +14,6 @@ from features.compute.interactions import Plays
 
 MOMENT = "played_at"
 COLUMNS = ("user_id", "track_id", MOMENT, "completion", "play_ms")
-FEW = 32
-"""Plays of a listener up to which sorting by insertion is as fast as anything else."""
 
 
 @dataclass(frozen=True)
@@ -206,32 +204,42 @@ def _behind(at: int, track: int, part: float, other_at: int, other_track: int, o
 
 
 @numba.njit(nogil=True, cache=True)
+def _sink(first: int, top: int, size: int, track: np.ndarray, played_at: np.ndarray, completion: np.ndarray) -> None:
+    """Lets the play at `top` of the heap that begins at row `first` sink until none below comes behind it."""
+    at, number, part = played_at[first + top], track[first + top], completion[first + top]
+    while 2 * top + 1 < size:
+        low = first + 2 * top + 1
+        if 2 * top + 2 < size and _behind(
+            played_at[low + 1], track[low + 1], completion[low + 1], played_at[low], track[low], completion[low]
+        ):
+            low += 1
+        if not _behind(played_at[low], track[low], completion[low], at, number, part):
+            break
+        row = first + top
+        played_at[row], track[row], completion[row] = played_at[low], track[low], completion[low]
+        top = low - first
+    row = first + top
+    played_at[row], track[row], completion[row] = at, number, part
+
+
+@numba.njit(nogil=True, cache=True)
 def _sort_each(starts: np.ndarray, track: np.ndarray, played_at: np.ndarray, completion: np.ndarray) -> None:
-    """Sorts each user's plays in place. A run that is in order costs one look at it."""
+    """Sorts each user's plays in place by heapsort. A run that is in order, as imports mostly are, costs one look."""
     for user in range(len(starts) - 1):
-        start, stop = starts[user], starts[user + 1]
-        at, tracks, parts = played_at[start:stop], track[start:stop], completion[start:stop]
-        row = 1
-        while row < len(at) and not _behind(
-            at[row - 1], tracks[row - 1], parts[row - 1], at[row], tracks[row], parts[row]
+        first, stop = starts[user], starts[user + 1]
+        row = first + 1
+        while row < stop and not _behind(
+            played_at[row - 1], track[row - 1], completion[row - 1], played_at[row], track[row], completion[row]
         ):
             row += 1
-        if row >= len(at):
+        if row >= stop:
             continue
-        if len(at) > FEW:  # stable, so the last key comes first
-            for key in range(3):
-                if key == 0:
-                    order = np.argsort(parts, kind="mergesort")
-                elif key == 1:
-                    order = np.argsort(tracks, kind="mergesort")
-                else:
-                    order = np.argsort(at, kind="mergesort")
-                at[:], tracks[:], parts[:] = at[order], tracks[order], parts[order]
-            continue
-        for last in range(row, len(at)):
-            moment, number, part = at[last], tracks[last], parts[last]
-            free = last
-            while free > 0 and _behind(at[free - 1], tracks[free - 1], parts[free - 1], moment, number, part):
-                at[free], tracks[free], parts[free] = at[free - 1], tracks[free - 1], parts[free - 1]
-                free -= 1
-            at[free], tracks[free], parts[free] = moment, number, part
+        size = stop - first
+        for top in range(size // 2 - 1, -1, -1):
+            _sink(first, top, size, track, played_at, completion)
+        for left in range(size - 1, 0, -1):
+            row = first + left
+            played_at[first], played_at[row] = played_at[row], played_at[first]
+            track[first], track[row] = track[row], track[first]
+            completion[first], completion[row] = completion[row], completion[first]
+            _sink(first, 0, left, track, played_at, completion)

@@ -9,11 +9,12 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from features.compute.nearest import strongest
 from features.compute.rows import dense_block
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY, NearTracks, shared_influence, shared_influences, strongest
+from features.recommend.models.neighbors import RECENCY, NearTracks, shared_influence, shared_influences
 from features.recommend.models.proximity import PROXIMITY, proximity
 
 BLOCK_CELLS = 8_000_000

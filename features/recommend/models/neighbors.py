@@ -7,14 +7,12 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.nearest import nearest
 from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.popular import popularity_behind
 
-BLOCK_CELLS = 20_000_000
-"""Pairs that are compared at a time."""
-LEAST = 1e-12
 RECENCY = {
     "half_life": Range(3, 300, log=True, also=(1e9,)),
     "floor": Range(0.01, 1.0, log=True, also=(0.0,)),
@@ -95,8 +93,8 @@ class ItemKNN(NearTracks):
         self.listeners_ = history.listeners
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         columns = history.values(self.weight_power).T.tocsr()
-        nearest = _nearest(columns, columns, self.neighbors, self.shrink, self.power, self.asymmetry)
-        self.similarity_ = nearest.T.tocsr()
+        near = nearest(columns, columns, self.neighbors, shrink=self.shrink, asymmetry=self.asymmetry)
+        self.similarity_ = _raised(near, self.power).T.tocsr()
         return self
 
 
@@ -145,7 +143,8 @@ class UserKNN:
         columns = sp.diags(np.maximum(history.listeners, 1.0) ** -self.popularity_power)
         recent = history.recent(self.half_life, self.floor, self.strength)
         others = (self.values_ @ columns).tocsr().astype(np.float32)
-        self.similarity_ = _nearest(recent, others, self.neighbors, self.shrink, self.power, self.asymmetry)
+        near = nearest(recent, others, self.neighbors, shrink=self.shrink, asymmetry=self.asymmetry)
+        self.similarity_ = _raised(near, self.power)
         self.scored_, self.others_ = recent, others
         self.others_by_track_, self.values_by_track_ = others.T.tocsr(), self.values_.T.tocsr()
         return self
@@ -203,40 +202,6 @@ def shared_influences(
     return np.ascontiguousarray((given @ common.T).T)
 
 
-def _nearest(
-    rows: sp.csr_matrix, others: sp.csr_matrix, k: int, shrink: float, power: float, asymmetry: float
-) -> sp.csr_matrix:
-    """(n, n) float32 CSR: for each of `rows` the k most similar of `others` but its own, similarity to a power."""
-    square = np.asarray(rows.multiply(rows).sum(axis=1)).ravel().astype(np.float64)
-    their_square = np.asarray(others.multiply(others).sum(axis=1)).ravel().astype(np.float64)
-    transposed = others.T.tocsr()
-    blocks = []
-    step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
-    for start in range(0, rows.shape[0], step):
-        block = (rows[start : start + step] @ transposed).tocsr()
-        owner = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        below = square[owner + start] ** asymmetry * their_square[block.indices] ** (1.0 - asymmetry) + shrink
-        block.data = (block.data / np.maximum(below, LEAST)).astype(np.float32)
-        block.data[block.indices == owner + start] = 0.0  # nobody is their own neighbour
-        blocks.append(strongest(block, k))
-    nearest = sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, 0), dtype=np.float32)
-    nearest.data = nearest.data ** np.float32(power)
-    return nearest
-
-
-def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
-    """The k largest positive entries of each row, ties to the lower column; a new CSR with sorted indices."""
-    positive = matrix.data > 0
-    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[positive]
-    column, value = matrix.indices[positive], matrix.data[positive]
-    order = np.lexsort((column, -value, owner))
-    owner = owner[order]
-    begin = np.searchsorted(owner, owner, side="left")
-    kept = order[np.arange(len(order)) - begin < k]
-    kept.sort()
-    result = sp.csr_matrix(
-        (value[kept], (np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[positive][kept], column[kept])),
-        shape=matrix.shape,
-    )
-    result.sort_indices()
-    return result
+def _raised(matrix: sp.csr_matrix, power: float) -> sp.csr_matrix:
+    matrix.data = matrix.data ** np.float32(power)
+    return matrix

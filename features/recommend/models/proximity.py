@@ -7,9 +7,10 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.nearest import strongest
 from features.recommend.history import History
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY, NearTracks, strongest
+from features.recommend.models.neighbors import RECENCY, NearTracks
 
 HALF_LIVES = 6
 """Pairs further apart than so many half-lives are left out: each would weigh less than a sixtieth."""

@@ -2,13 +2,9 @@
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.metrics.pairwise import cosine_similarity
 
-from features.recommend.models.neighbors import ItemKNN, UserKNN, strongest
+from features.recommend.models.neighbors import ItemKNN, UserKNN
 from tests.recommend.models.histories import random_history
 
 PLAIN = {"shrink": 0.0, "power": 1.0, "asymmetry": 0.5, "weight_power": 1.0}
@@ -78,33 +74,3 @@ def test_each_keeps_its_nearest(model):
     for kept, row in zip(few, all_of_them, strict=True):
         np.testing.assert_array_equal(np.sort(kept)[-4:], np.sort(row)[-4:])
         np.testing.assert_array_equal(kept[kept > 0], row[kept > 0])
-
-
-@pytest.mark.parametrize("model", [ItemKNN, UserKNN])
-def test_small_blocks_find_the_same_neighbors(model, monkeypatch):
-    history = random_history(5)
-    whole = model().fit(history).similarity_
-    rows = 40 if model is ItemKNN else 30
-    monkeypatch.setattr("features.recommend.models.neighbors.BLOCK_CELLS", 3 * rows)
-    parts = model().fit(history).similarity_
-    assert (whole != parts).nnz == 0
-
-
-MATRICES = arrays(
-    np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
-)
-
-
-@given(MATRICES, st.integers(1, 7))
-def test_the_strongest_of_a_row_are_kept_and_ties_go_to_the_lower_column(dense, k):
-    matrix = sp.csr_matrix(dense)
-    before = matrix.copy()
-    kept = strongest(matrix, k)
-    assert (matrix != before).nnz == 0
-    expected = np.zeros_like(dense)
-    for row, values in enumerate(dense):
-        best = sorted((column for column in range(len(values)) if values[column] > 0), key=lambda c: (-values[c], c))
-        expected[row, best[:k]] = values[best[:k]]
-    np.testing.assert_array_equal(kept.toarray(), expected)
-    assert kept.has_sorted_indices
-    assert (kept.data > 0).all()
