@@ -51,7 +51,6 @@ IMPORTED = {"importedAt": {"$gt": DATE, "$lte": DATE}}
 SNAPSHOT = (
     find("plays of a span", names.LISTENING_HISTORY, IMPORTED),
     find("plays of a span, in order", names.LISTENING_HISTORY, IMPORTED, sort=(("importedAt", 1),)),
-    find("the last import of a span", names.LISTENING_HISTORY, IMPORTED, sort=(("importedAt", -1),)),
     aggregate("plays of a span, counted", names.LISTENING_HISTORY, {"$match": IMPORTED}, {"$group": {"_id": None}}),
     find(
         "plays without an import date",

@@ -4,7 +4,7 @@ It is the import that counts: a late play is behind the last span, whatever its 
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +22,10 @@ from features.snapshot.stored import Part, Span, TableSummary, damage, part_name
 
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 IN_LIST = 500
-STRETCH_DOCUMENTS = 100_000
-"""Read in one go: what the thread that reads it may be ahead, so that others come to read too."""
-MOST_STRETCHES = 1_000
+STRETCHED_DOCUMENTS = 200_000
+"""Of fewer, a whole reading is one query for all."""
+WEEK = timedelta(weeks=1)
+STRETCHES = 150
 ASKED_FOR = 50_000
 """The newest spans, up to so many documents or as many as are new, are looked at each time."""
 
@@ -206,12 +207,12 @@ def _read_spans(books: Books, between: Sequence[Span], settled: datetime) -> tup
     """What lies between the spans as spans, and the documents of them that were set aside."""
     found: list[Span] = []
     apart: list[pa.Table] = []
-    gaps = _gaps(between, settled)
-    expected = books.reader.estimated_document_count() - _documents(between)
-    for after, until in gaps:
+    whole = not between and books.reader.estimated_document_count() >= STRETCHED_DOCUMENTS
+    for after, until in _gaps(between, settled):
         cutter = SpanCutter(after, books.write, books.no_rows())
-        stretches = _stretches(books, after, until, expected)
-        for good, aside in books.read(*stretches, sort=books.source.known_path):
+        bounds = _stretches(after, until) if whole else [after, until]
+        queries = [_imported(books, *ends) for ends in pairwise(bounds)]
+        for good, aside in books.read(*queries, sort=books.source.known_path):
             cutter.add(good, aside.filter(pc.is_valid(aside["imported_at"])))
             apart.append(aside)
         found += cutter.finish(until)
@@ -219,28 +220,14 @@ def _read_spans(books: Books, between: Sequence[Span], settled: datetime) -> tup
     return found, apart
 
 
-def _stretches(books: Books, after: datetime, until: datetime, expected: int) -> list[dict[str, Any]]:
-    """Queries that share a stretch of time among them, in order, so that several can be read at once.
+def _stretches(after: datetime, until: datetime) -> list[datetime]:
+    """Weeks into which a stretch of time is cut, so that several can be read at once; what is years ago is one.
 
-    The more documents are expected the more there are, cut evenly between the first and the last import there is:
-    where all came at one moment nothing is gained and nothing lost. They don't depend on who reads them.
+    Moments from the first to the last. They don't depend on who reads nor on what there is: to ask for the first import
+    is a walk over all of the index where the server's planner is a simple one, and an empty week costs nothing.
     """
-    number = min(expected // STRETCH_DOCUMENTS + 1, MOST_STRETCHES)
-    whole = _imported(books, after, until)
-    if number > 1:
-        first, last = (_import_date(books, whole, order) for order in (1, -1))
-        if first is not None and last is not None and first < last:
-            cuts = [first + (last - first) * part // number for part in range(1, number)]
-            return [_imported(books, *ends) for ends in pairwise([after, *cuts, until])]
-    return [whole]
-
-
-def _import_date(books: Books, query: dict[str, Any], order: int) -> datetime | None:
-    """The first or last import date among some plays; None where none is a date and nothing else."""
-    path = books.source.known_path
-    found = next(iter(books.reader.find(query, {path: 1}).sort(path, order).limit(1)), {})
-    moment = found.get(path)
-    return moment.replace(tzinfo=UTC) if isinstance(moment, datetime) else None
+    weeks = [until - WEEK * number for number in range(STRETCHES, 0, -1)]
+    return [after, *(moment for moment in weeks if moment > after), until]
 
 
 def _judge_again(books: Books, former: TableSummary | None, still: list[Span]) -> tuple[list[Part], list[pa.Table]]:

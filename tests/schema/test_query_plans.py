@@ -38,7 +38,6 @@ from features.schema.queries import COLLSCAN, Query, explain
 from features.schema.query_list import QUERIES
 from features.schema.user_settings import read_settings, update_settings
 from features.settings import Settings
-from features.snapshot import plays
 from features.snapshot.take import take_snapshot
 from features.sources.importer import import_table, parse_mapping
 from features.storage import write_json
@@ -188,16 +187,13 @@ def importing(world: World) -> None:
 
 
 def taking_snapshots(world: World) -> None:
-    """One after another, with a play that is judged again and one that is gone; and one in many short stretches."""
+    """One after another, with a play that is judged again and one that is gone."""
     world.aside[names.LISTENING_HISTORY].insert_one(
         {"userId": "ann", "trackId": "t", "playedAt": NOW + timedelta(hours=1), "importedAt": BOUND}
     )
     take_snapshot(world.database, world.home, NOW)
     world.aside[names.LISTENING_HISTORY].delete_one({"userId": "cat"})
     assert len(take_snapshot(world.database, world.home, NOW).notes) == 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plays, "STRETCH_DOCUMENTS", 1)
-        take_snapshot(world.database, world.home, NOW, whole=True)
 
 
 def publishing(world: World) -> None:
