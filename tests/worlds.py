@@ -45,7 +45,7 @@ SCHEMAS = {
     ),
     "tracks": pa.schema(
         [
-            *[(name, pa.string()) for name in ("document_id", "track_id", "name", "album")],
+            *[(name, pa.string()) for name in ("document_id", "track_id", "name", "album_id", "album")],
             *[("artists", _ARTISTS), ("duration_ms", pa.float64()), ("popularity", pa.float64())],
             *[("explicit", pa.bool_()), ("markets", _TEXTS), ("released_at", _MOMENT)],
             *_AUDIO,

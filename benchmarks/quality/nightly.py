@@ -110,6 +110,7 @@ def tracks_of(split: Split) -> pd.DataFrame:
             "name": catalog.names,
             "artist": [None if names is None else names[0] for names in catalog.artists],
             "album": catalog.albums,
+            "album_id": [f"album-{number}" if number >= 0 else None for number in catalog.album],
             "genres": [list(words[catalog.genres.indices[a:b]]) for a, b in pairwise(ends)],
             "release_date": [None if np.isnan(year) else _date(year) for year in catalog.year],
         }

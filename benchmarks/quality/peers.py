@@ -9,7 +9,6 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from features.compute.ids import Vocabulary
 from features.recommend.history import History
 from features.recommend.models.contract import Range
 from features.recommend.models.popular import popularity_behind
@@ -186,11 +185,9 @@ class ContentProfile:
         """Lays out what tracks are."""
         catalog = history.catalog
         assert catalog is not None
-        albums = [None if album is None else str(album) for album in catalog.albums]
-        album_names = Vocabulary.of(albums)
         parts = [
             self.artist * self._by_rarity(_one_hot(catalog.artist, len(catalog.artist_names))),
-            self.album * self._by_rarity(_one_hot(album_names.numbers(albums), len(album_names))),
+            self.album * self._by_rarity(_one_hot(catalog.album, int(catalog.album.max(initial=-1)) + 1)),
             self.genre * self._by_rarity(catalog.genres.astype(np.float64)),
             self.audio * sp.csr_matrix(_standardized(catalog.audio)),
         ]

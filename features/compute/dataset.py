@@ -28,7 +28,9 @@ class Catalog:
     Attributes:
         names: (tracks,) object, None where unknown.
         artists: (tracks,) object, a tuple of the artists' names, first one first; None where unknown.
-        albums: (tracks,) object, None where unknown.
+        albums: (tracks,) object, their names, None where unknown.
+        album: (tracks,) int32, numbers of albums, -1 unknown. What has an id is told apart by it, what has none by name
+            and first artist.
         artist: (tracks,) int32, number of the first artist in `artist_names`; -1 unknown.
         artist_names: distinct first artists.
         genres: (tracks, genres) bool CSR.
@@ -44,6 +46,7 @@ class Catalog:
     names: np.ndarray
     artists: np.ndarray
     albums: np.ndarray
+    album: np.ndarray
     artist: np.ndarray
     artist_names: Vocabulary
     genres: sp.csr_matrix
@@ -182,13 +185,16 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: Pieces) -> Catalog
     popularity[known] = rows["popularity"].to_numpy()
     year = np.full(len(tracks), np.nan)
     year[known] = _years(rows["released_at"])
+    albums = _scattered(known, [album or None for album in rows["album"].to_pylist()])
+    artist = artist_names.numbers(first)
     # an empty list is what a catalogue has that never asked for markets
     markets = _scattered(known, [frozenset(map(str.upper, m)) if m else None for m in rows["markets"].to_pylist()])
     return Catalog(
         names,
         artists,
-        _scattered(known, [album or None for album in rows["album"].to_pylist()]),
-        artist_names.numbers(first),
+        albums,
+        _album_numbers(_scattered(known, rows["album_id"].to_pylist()), albums, artist),
+        artist,
         artist_names,
         genres,
         genre_names,
@@ -199,6 +205,16 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: Pieces) -> Catalog
         markets,
         year,
     )
+
+
+def _album_numbers(ids: np.ndarray, names: np.ndarray, artist: np.ndarray) -> np.ndarray:
+    """(tracks,) int32: albums of one name by different artists are different ones, as are two editions with ids."""
+    keys = [
+        (by_id, "", -1) if by_id else ("", name, int(first)) if name else None
+        for by_id, name, first in zip(ids, names, artist, strict=True)
+    ]
+    number_of = {key: number for number, key in enumerate(sorted({key for key in keys if key is not None}))}
+    return np.array([-1 if key is None else number_of[key] for key in keys], np.int32)
 
 
 def _acceptances(sessions: pa.Table, acceptances: pa.Table) -> pa.Table:

@@ -14,6 +14,7 @@ from features.recommend.filters import Filters
 from features.recommend.history import History, build_history, shortened
 from features.recommend.listwise import fit_listwise
 from features.recommend.models import CONTENT_MODELS, EVERYONE, MODELS
+from features.recommend.models.content import SMOOTHED_USERS
 from features.recommend.models.contract import Model
 
 SAFE = ("ease", "ials", "item_knn")
@@ -63,6 +64,7 @@ def eligible(history: History, parameters: NightlyParameters) -> list[str]:
         "cease": content and min(users, tracks) <= limit,
         "side_ials": content,
         "content": content,
+        "kernel": content and len(history.degree) <= SMOOTHED_USERS,
         "personal": parameters.recommendations.include_heard and len(history.plays) > 0,
     }
     return [name for name in MODELS if fits[name]]

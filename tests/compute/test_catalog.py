@@ -182,3 +182,22 @@ def test_the_slow_obvious_catalogue_is_the_same_in_any_order_of_rows(seed):
 def test_genres_a_play_lists_as_null_are_left_out():
     data = build_dataset(tables(plays=[play("u", "t", genres=["rock", None])]), as_of_ms=AS_OF)
     assert data.catalog.genre_names.ids() == ["rock"]
+
+
+def test_albums_are_told_apart_by_id_and_without_one_by_name_and_first_artist():
+    data = dataset_of(
+        plays=[play("u", "a")],
+        tracks=[
+            track("a", "Abba", album="Gold", album_id="1"),
+            track("b", "Abba", album="Gold", album_id="2"),
+            track("c", "Queen", album="Golden", album_id="1"),
+            track("d", "Abba", album="Gold"),
+            track("e", "Abba", album="Gold"),
+            track("f", "Queen", album="Gold"),
+            track("g", "Queen"),
+        ],
+    )
+    first, second, third, *others = data.catalog.album.tolist()
+    assert first == third != second
+    assert others == [others[0], others[0], others[2], -1]
+    assert len({first, second, others[0], others[2], -1}) == 5

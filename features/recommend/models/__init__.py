@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from features.recommend.models.content import Content
+from features.recommend.models.content import Content, Kernel
 from features.recommend.models.contract import Model
 from features.recommend.models.factors import IALS, ScaledSVD, SideIALS
 from features.recommend.models.linear import Cease, Ease, LocalEase, ProximityEase, UserEase
@@ -28,11 +28,12 @@ MODELS: Mapping[str, type[Model]] = MappingProxyType(
         "cease": Cease,
         "side_ials": SideIALS,
         "content": Content,
+        "kernel": Kernel,
         "personal": Personal,
     }
 )
 
-CONTENT_MODELS = frozenset({"content", "cease", "side_ials"})
+CONTENT_MODELS = frozenset({"content", "cease", "side_ials", "kernel"})
 """Models that know tracks which nobody has heard, by what they are."""
 EVERYONE = frozenset({"popular", "late"})
 """Models that say the same to everyone: a blend may lean on them, but they put no track forward."""

@@ -14,6 +14,7 @@ from features.compute.embeddings import standardized_audio
 from features.compute.rows import row_entries
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
+from features.recommend.models.credits import credit_rows
 
 WORD = re.compile(r"\w+")
 WAVES = {"audio": 256, "age": 48, "popularity": 48}
@@ -40,11 +41,11 @@ class Content:
     of the interest in it is this user's.
 
     Shares are those of kinds whose users' kernels have been brought to one scale: of tracks heard in common (`heard`,
-    between users only), artist, album, genres, title words (rare ones say more), closeness in sound, in age and in the
-    catalogue's popularity. What is unknown of a track adds nothing.
+    between users only), artists credited, album, genres, title words (rare ones say more), closeness in sound, in age
+    and in the catalogue's popularity. What is unknown of a track adds nothing.
 
     Args:
-        artist: share.
+        artist: share; guests and remixers that a title names count.
         album: share.
         genre: share.
         title: share.
@@ -52,7 +53,7 @@ class Content:
         age: share.
         popularity: share.
         heard: share of tracks in common.
-        stated: weight of genres and artists stated in common, beside a kernel of unit diagonal.
+        appeal: how much scores rise with a point of the catalogue's popularity, exp(`appeal` · popularity).
         ridge: of the smoothing.
         own: how much a user counts for themselves beside the others.
         lift: scores are divided by the usual one to it.
@@ -67,6 +68,9 @@ class Content:
         kernel ridge regression" (two-step); Rahimi & Recht (2007) for the random features of sound, age and popularity.
     """
 
+    scores_heard: ClassVar[bool] = False
+    """Whether `heard` likens tracks as well as users."""
+
     space: ClassVar[Mapping[str, Range]] = {
         "artist": Range(0.01, 3.0, log=True),
         "album": Range(0.03, 8.0, log=True),
@@ -76,7 +80,7 @@ class Content:
         "age": Range(0.01, 1.0, log=True, also=(0.0,)),
         "popularity": Range(0.005, 1.0, log=True, also=(0.0,)),
         "heard": Range(0.1, 10.0, log=True),
-        "stated": Range(0.05, 3.0, log=True, also=(0.0,)),
+        "appeal": Range(0.0, 0.02, also=(0.0,)),
         "ridge": Range(0.05, 5.0, log=True),
         "own": Range(0.5, 5.0, log=True),
         "lift": Range(0.0, 0.8),
@@ -84,15 +88,15 @@ class Content:
         "floor": Range(0.05, 1.0, log=True),
     }
 
-    artist: float = 0.12
-    album: float = 3.0
+    artist: float = 0.1
+    album: float = 4.0
     genre: float = 0.05
     title: float = 0.006
     audio: float = 0.04
     age: float = 0.07
-    popularity: float = 0.02
-    heard: float = 2.0
-    stated: float = 0.3
+    popularity: float = 0.04
+    heard: float = 10.0
+    appeal: float = 0.005
     ridge: float = 0.25
     own: float = 1.33
     lift: float = 0.15
@@ -112,6 +116,8 @@ class Content:
             raise ValueError("the history has no catalogue; a content model needs one")
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         named = named_features(history.catalog)
+        if self.scores_heard:
+            named["heard"] = sp.diags((history.listeners > 0).astype(np.float64)).tocsr()
         felt = felt_features(history.catalog, self.seed)
         fade = sp.diags(np.maximum(history.degree, 1.0) ** -0.5)
         profiles: dict[str, sp.csr_matrix | np.ndarray] = {
@@ -125,7 +131,7 @@ class Content:
             {kind: profiles[kind] for kind in named}, {kind: profiles[kind] for kind in felt}, share
         )
         self.known_ = (np.diff(self.named_.indptr) > 0) | np.any(self.felt_ != 0, axis=1)
-        self.smoothing_ = self._smoothing(history, profiles, share, fade)
+        self.smoothing_ = self._smoothing(history, profiles, fade)
         some = np.unique(np.linspace(0, len(history.degree) - 1, MEAN_USERS).astype(np.int64))
         some = some[history.degree[some] > 0]
         usual = np.zeros(len(self.known_))
@@ -134,7 +140,8 @@ class Content:
             usual += self._above_least(some[start : start + step]).sum(axis=0)
         usual = usual / usual[self.known_].mean() if usual.any() else np.ones_like(usual)
         power = np.where(history.listeners > 0, self.lift, self.cold_lift)
-        self.lift_ = (np.maximum(usual, 1e-3) ** -power).astype(np.float32)
+        appeal = np.exp(self.appeal * _from_mean(history.catalog.popularity))
+        self.lift_ = (np.maximum(usual, 1e-3) ** -power * appeal).astype(np.float32)
         self.kinds_, self.kind_ = (
             tuple(named),
             np.repeat(np.arange(len(named)), [kind.shape[1] for kind in named.values()]),
@@ -190,24 +197,19 @@ class Content:
         self,
         history: History,
         profiles: Mapping[str, sp.csr_matrix | np.ndarray],
-        share: Mapping[str, float],
         fade: sp.dia_matrix,
     ) -> np.ndarray | None:
         """(users, users) float32: how much of whose scores each user takes; None where there are too many users."""
         users = len(history.degree)
         if users > SMOOTHED_USERS:
             return None
+        alike = np.zeros((users, users))
         heard = (fade @ self.scored_).tocsr()
-        alike = (heard @ heard.T).toarray() * (self.heard / _scale(heard))
-        for kind, rows in profiles.items():
+        for kind, rows in ({"heard": heard} | dict(profiles)).items():
             product = rows @ rows.T
-            alike += share[kind] * (product.toarray() if sp.issparse(product) else product)
+            alike += getattr(self, kind) / _scale(rows) * (product.toarray() if sp.issparse(product) else product)
         length = np.sqrt(np.maximum(alike.diagonal(), LEAST))
         alike = alike / np.outer(length, length)
-        if self.stated > 0 and history.stated is not None:
-            said = sp.hstack([history.stated.genres, history.stated.artists], format="csr").astype(np.float64)
-            said = (sp.diags(1.0 / np.sqrt(np.maximum(np.diff(said.indptr), 1))) @ said).tocsr()
-            alike += self.stated * (said @ said.T).toarray()
         ridged = alike + self.ridge * np.eye(users)
         smoothing = scipy.linalg.solve(ridged, alike, assume_a="pos").T
         smoothing[np.diag_indices(users)] *= self.own
@@ -228,8 +230,19 @@ class Content:
         return np.ascontiguousarray(raw, np.float32)
 
 
+@dataclass(eq=False)
+class Kernel(Content):
+    """The same with the tracks themselves as one kind more: a track is also like itself, whatever it is made of.
+
+    So users are drawn to what users like them have heard, and content decides the rest. Beyond `SMOOTHED_USERS` it
+    says no more than `Content`.
+    """
+
+    scores_heard: ClassVar[bool] = True
+
+
 def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
-    """(tracks, k) float64 CSR each: artist and album as 0 and 1; genres and title words by rarity, in unit rows."""
+    """(tracks, k) float64 CSR each, but for albums in unit rows; genres and words of titles weigh by rarity."""
     words: dict[str, int] = {}
     titled = [
         (track, words.setdefault(word, len(words)))
@@ -237,7 +250,7 @@ def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
         for word in sorted(set(WORD.findall((name or "").lower())))
     ]
     return {
-        "artist": artist_rows(catalog).T.tocsr(),
+        "artist": credit_rows(catalog),
         "album": album_rows(catalog).T.tocsr(),
         "genre": by_rarity(catalog.genres.astype(np.float64)),
         "title": by_rarity(_ones(np.array(titled, np.int64).reshape(-1, 2), len(catalog.names))),
@@ -271,11 +284,10 @@ def artist_rows(catalog: Catalog) -> sp.csr_matrix:
 
 
 def album_rows(catalog: Catalog) -> sp.csr_matrix:
-    """(albums, tracks) float64 CSR of ones: albums of one name by different artists are different ones."""
-    numbers: dict[tuple[str, int], int] = {}
-    known = np.flatnonzero([album is not None for album in catalog.albums])
-    albums = [numbers.setdefault((catalog.albums[track], int(catalog.artist[track])), len(numbers)) for track in known]
-    return sp.csr_matrix((np.ones(len(known)), (albums, known)), shape=(len(numbers), len(catalog.albums)))
+    """(albums, tracks) float64 CSR of ones: which track is on which album."""
+    known = np.flatnonzero(catalog.album >= 0)
+    shape = (int(catalog.album.max(initial=-1)) + 1, len(catalog.album))
+    return sp.csr_matrix((np.ones(len(known)), (catalog.album[known], known)), shape=shape)
 
 
 def side_rows(catalog: Catalog, artist_share: float, album_share: float, genre_share: float) -> sp.csr_matrix:
@@ -335,6 +347,12 @@ def _stated(history: History, kind: str, shape: tuple[int, int]) -> sp.csr_matri
     said = history.stated.artists if kind == "artist" else history.stated.genres
     many = np.sqrt(np.maximum(np.diff(said.indptr), 1) * np.maximum(history.degree, 1.0))
     return (sp.diags(1.0 / many) @ said.astype(np.float64)).tocsr()
+
+
+def _from_mean(values: np.ndarray) -> np.ndarray:
+    """Values less their mean, 0 where unknown."""
+    known = ~np.isnan(values)
+    return np.where(known, values - np.mean(values, where=known), 0.0) if known.any() else np.zeros(len(values))
 
 
 def _scale(rows: sp.csr_matrix | np.ndarray) -> float:

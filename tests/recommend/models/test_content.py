@@ -18,6 +18,7 @@ from features.recommend.models.content import (
     POPULARITY_WIDTH,
     YOUNGEST,
     Content,
+    Kernel,
     felt_features,
     named_features,
     side_rows,
@@ -26,7 +27,7 @@ from tests.recommend.models.histories import random_history
 from tests.worlds import AS_OF
 
 KINDS = ("artist", "album", "genre", "title", "audio", "age", "popularity")
-NO_LIFT = {"lift": 0.0, "cold_lift": 0.0}
+NO_LIFT = {"lift": 0.0, "cold_lift": 0.0, "appeal": 0.0}
 
 
 def catalog_of(*rows):
@@ -168,17 +169,16 @@ def scores_slowly(history: History, model: Content, *, smoothed: bool) -> np.nda
     profiles = profiles_slowly(history, model)
     share = {kind: getattr(model, kind) / scale_of(profiles[kind]) for kind in KINDS}
     raw = sum(share[kind] * profiles[kind] @ features[kind].T for kind in KINDS)
+    recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
+    heard = recent / np.sqrt(np.maximum(history.degree, 1))[:, None]
+    if model.scores_heard:
+        heard = np.sign(heard) * np.abs(recent) ** DAMPING / np.sqrt(np.maximum(history.degree, 1))[:, None]
+        raw = raw + heard * model.heard / scale_of(heard)
     if smoothed:
-        recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
-        heard = recent / np.sqrt(np.maximum(history.degree, 1))[:, None]
         alike = heard @ heard.T * model.heard / scale_of(heard)
         alike = alike + sum(share[kind] * profiles[kind] @ profiles[kind].T for kind in KINDS)
         length = np.sqrt(np.maximum(np.diag(alike), 1e-9))
         alike = alike / length[:, None] / length[None, :]
-        if history.stated is not None:
-            said = np.hstack([history.stated.genres.toarray(), history.stated.artists.toarray()]).astype(np.float64)
-            said /= np.sqrt(np.maximum(said.sum(axis=1, keepdims=True), 1))
-            alike = alike + model.stated * said @ said.T
         smoothing = alike @ np.linalg.inv(alike + model.ridge * np.eye(len(alike)))
         smoothing[np.diag_indices_from(smoothing)] *= model.own
         raw = smoothing @ raw
@@ -187,13 +187,14 @@ def scores_slowly(history: History, model: Content, *, smoothed: bool) -> np.nda
     return raw
 
 
+@pytest.mark.parametrize("kind", [Content, Kernel])
 @pytest.mark.parametrize("stated", [True, False])
 @pytest.mark.parametrize("smoothed", [True, False])
-def test_scores_are_likeness_to_the_profile_smoothed_over_users_of_like_profiles(stated, smoothed, monkeypatch):
+def test_scores_are_likeness_to_the_profile_smoothed_over_users_of_like_profiles(kind, stated, smoothed, monkeypatch):
     if not smoothed:
         monkeypatch.setattr("features.recommend.models.content.SMOOTHED_USERS", 3)
     history = rich_history(2, stated=stated)
-    model = Content(**NO_LIFT, ridge=0.4, own=1.2, heard=1.5).fit(history)
+    model = kind(**NO_LIFT, ridge=0.4, own=1.2, heard=1.5).fit(history)
     expected = scores_slowly(history, model, smoothed=smoothed)
     made = model.scores(np.arange(12))
     np.testing.assert_allclose(made, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
@@ -206,9 +207,20 @@ def test_what_is_usual_is_taken_off_and_more_so_of_tracks_without_listeners():
     usual = bare[history.degree > 0].sum(axis=0)
     usual /= usual[:30].mean()
     power = np.where(history.listeners > 0, 0.4, 0.9)
-    made = Content(lift=0.4, cold_lift=0.9).fit(history).scores(np.arange(12))
+    made = Content(lift=0.4, cold_lift=0.9, appeal=0.0).fit(history).scores(np.arange(12))
     np.testing.assert_allclose(made, bare * np.maximum(usual, 1e-3) ** -power, rtol=1e-3, atol=1e-6)
     assert 5 < (history.listeners > 0).sum() < 20
+
+
+def test_scores_rise_with_the_popularity_of_the_catalogue_and_what_is_unknown_counts_as_usual():
+    history = rich_history(6)
+    popularity = history.catalog.popularity.copy()
+    popularity[[4, 9]] = np.nan
+    history = replace(history, catalog=replace(history.catalog, popularity=popularity))
+    bare = Content(**NO_LIFT).fit(history).scores(np.arange(12)).astype(np.float64)
+    made = Content(**{**NO_LIFT, "appeal": 0.02}).fit(history).scores(np.arange(12))
+    above = np.nan_to_num(popularity - np.nanmean(popularity))
+    np.testing.assert_allclose(made, bare * np.exp(0.02 * above), rtol=1e-4)
 
 
 def test_who_only_stated_a_taste_is_scored_by_it():

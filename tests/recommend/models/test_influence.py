@@ -12,7 +12,7 @@ from features.recommend.models.neighbors import UserKNN
 from features.recommend.models.personal import Personal
 from tests.recommend.models.histories import random_history
 
-OTHERS = {"popular", "late", "ials", "side_ials", "user_knn", "user_ease", "personal", "content"}
+OTHERS = {"popular", "late", "ials", "side_ials", "user_knn", "user_ease", "personal", "content", "kernel"}
 LINEAR = sorted(set(MODELS) - OTHERS)
 """Models whose scores are linear in the history; of iALS they are so but for the matrix that is solved."""
 TRACKS = np.array([0, 3, 7, 8, 21, 39])
