@@ -78,6 +78,8 @@ def test_a_pure_room_opens_no_file_and_asks_no_clock(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Name) and node.id in {"open", "print", "input", "exec", "eval"}:
             asked.append((node.lineno, node.id))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "builder":
+            continue  # of machine code: its `load` reads a register's worth
         if isinstance(node, ast.Attribute) and node.attr in {
             "now",
             "utcnow",

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.topk import top_k
+from features.compute.overlap_index import overlap_index
+from features.compute.overlap_kernel import most_similar
+from features.compute.shards import even_ranges, over_shards
 
-BLOCK_CELLS = 20_000_000
-"""Cells of the dense block that one step of users × users makes: 160 MB at most."""
+SHARD_USERS = 1 << 16
+"""Rows of a shard at most: a thread's part of the result, 20 bytes a neighbour, is some 65 MB at fifty."""
+SHARDS_A_THREAD = 4
+"""So that no thread waits long for the last one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,41 +30,39 @@ class SimilarUsers:
     jaccard: np.ndarray
 
 
-def similar_users(tracks: sp.csr_matrix, *, k: int, min_common: int) -> SimilarUsers:
+def similar_users(
+    tracks: sp.csr_matrix, *, k: int, min_common: int, threads: int = 1, shard_users: int = SHARD_USERS
+) -> SimilarUsers:
     """The k users with the highest Jaccard overlap, of those with at least `min_common` tracks in common.
 
-    Exact: every pair is counted, by multiplying the incidence matrix with its transpose a block of users at a
-    time. Overlap counts are integers, so the result depends neither on blocks nor on threads; ties go to the
-    lower number.
+    Exact: every pair is counted or shown not to come in (`overlap_kernel`). Overlaps are compared as integers, so the
+    result depends neither on shards nor on threads; ties go to the lower number.
 
     Args:
-        tracks: (users, tracks) sparse; a stored non-zero means that the track is the user's.
+        tracks: (users, tracks) sparse; a stored entry means that the track is the user's, whatever its value.
         k: neighbours at most.
         min_common: at least one.
+        threads: one or more.
+        shard_users: rows that are worked on at once, at most.
 
     Source:
         Jaccard, P. (1912), "The distribution of the flora in the alpine zone".
     """
-    pattern = sp.csr_matrix((np.ones(tracks.nnz, np.int32), tracks.indices, tracks.indptr), shape=tracks.shape)
     users = tracks.shape[0]
-    sizes = np.diff(pattern.indptr).astype(np.int64)
-    transposed = pattern.T.tocsr()
     width = min(k, max(users - 1, 0))
     neighbors = np.full((users, width), -1, np.int32)
     common = np.zeros((users, width), np.int32)
     jaccard = np.zeros((users, width))
-    if width == 0:
+    if width == 0 or tracks.nnz == 0:
         return SimilarUsers(neighbors, common, jaccard)
-    step = max(1, BLOCK_CELLS // max(users, 1))
-    for start in range(0, users, step):
-        stop = min(users, start + step)
-        counts = (pattern[start:stop] @ transposed).toarray()
-        counts[np.arange(stop - start), np.arange(start, stop)] = 0  # nobody is their own neighbour
-        share = counts / np.maximum(sizes[start:stop, None] + sizes[None, :] - counts, 1)
-        best = top_k(np.where(counts >= min_common, share, -np.inf), width)
-        empty = best < 0
-        safe = np.where(empty, 0, best)
-        neighbors[start:stop] = best
-        common[start:stop] = np.where(empty, 0, np.take_along_axis(counts, safe, axis=1))
-        jaccard[start:stop] = np.where(empty, 0.0, np.take_along_axis(share, safe, axis=1))
+    index = overlap_index(tracks, min_common=min_common)
+
+    def fill(start: int, stop: int) -> None:
+        neighbors[start:stop], common[start:stop], either = most_similar(
+            index, start, stop, k=width, min_common=min_common
+        )
+        np.divide(common[start:stop], either, out=jaccard[start:stop], where=either > 0)
+
+    shards = max(-(-users // shard_users), SHARDS_A_THREAD * (threads - 1))
+    over_shards(fill, even_ranges(np.diff(tracks.indptr) + 1, shards), threads)
     return SimilarUsers(neighbors, common, jaccard)

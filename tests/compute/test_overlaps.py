@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_overlaps import similar_users_plain
 
-from features.compute import overlaps
-from features.compute.overlaps import similar_users
+from features.compute.overlaps import SimilarUsers, similar_users
 
 WORLDS = st.lists(st.sets(st.integers(0, 11)), max_size=9)
 
@@ -31,7 +31,7 @@ def by_sets(worlds: list[set[int]], k: int, min_common: int) -> list[list[tuple[
     return rows
 
 
-def as_rows(found: overlaps.SimilarUsers) -> list[list[tuple[int, int, float]]]:
+def as_rows(found: SimilarUsers) -> list[list[tuple[int, int, float]]]:
     return [
         [entry for entry in zip(*row, strict=True) if entry[0] >= 0]
         for row in zip(found.neighbors.tolist(), found.common.tolist(), found.jaccard.tolist(), strict=True)
@@ -73,16 +73,15 @@ def test_no_more_slots_than_other_users():
 
 @given(WORLDS, st.integers(1, 12), st.integers(1, 6))
 @settings(deadline=None)
-def test_it_is_what_counting_with_sets_says_whatever_the_block(worlds, k, min_common):
+def test_it_is_what_counting_with_sets_says_whatever_the_shard(worlds, k, min_common):
     expected = by_sets(worlds, k, min_common)
     matrix = matrix_of(worlds)
     before = [part.copy() for part in (matrix.data, matrix.indices, matrix.indptr)]
-    with pytest.MonkeyPatch.context() as patch:
-        for cells in (1, 2 * max(len(worlds), 1), 5 * max(len(worlds), 1), 20_000_000):
-            patch.setattr(overlaps, "BLOCK_CELLS", cells)
-            assert as_rows(similar_users(matrix, k=k, min_common=min_common)) == expected
+    for shard_users in (1, 2, 5, 1000):
+        assert as_rows(similar_users(matrix, k=k, min_common=min_common, shard_users=shard_users)) == expected
     for part, copy in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
         np.testing.assert_array_equal(part, copy)
+    assert as_rows(similar_users_plain(matrix, k=k, min_common=min_common)) == expected
 
 
 @given(WORLDS)

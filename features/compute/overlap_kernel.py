@@ -1,0 +1,319 @@
+"""The users with the highest Jaccard overlap, exact, for a range of rows, by counting over the listeners of tracks.
+
+For a user and a tile of others (`overlap_index`) there is one counter each. Every track of the user adds one to its
+listeners: from a list, one by one; from a row of bits, 64 users at a time. Seven rows go through four full adders of
+bits, which leave three words: ones, twos and fours of 64 counts; those are added to words of the same kind
+("carry-save adders"). One comparison then tells which of 64 users reach what is needed to come in.
+
+What is needed: with J the k-th best overlap so far, common ≥ J / (1 + J) · (size + other's size). Sizes of a word are
+alike, so hardly anybody passes who does not come in. A tile is passed over where not even all tracks of the smaller user
+would do. Users start with the tile of their own size, where the best ones tend to be.
+
+Overlaps are compared as fractions of integers, by cross-multiplication, ties by the lower number: a total order, so
+that neither the order of tiles nor shards nor threads change a thing.
+
+Cost: the sum over tracks of listeners², most of it at 64 for a few cycles. Memory beside the index: k · 12 bytes a
+row of the shard, and a tile's counters.
+
+Sources:
+    Jaccard, P. (1912), "The distribution of the flora in the alpine zone".
+    Harley, R. & Seal, D., in Warren, H. S. (2012), "Hacker's Delight", section 5-1, for counting bits by carry-save
+    adders.
+    Bayardo, Ma & Srikant (2007), "Scaling up all pairs similarity search", for bounds by size.
+"""
+
+import numpy as np
+from numba import njit
+
+from features.compute.bits import LANES, lowest_bit, reach
+from features.compute.overlap_index import TILE, WORDS, OverlapIndex
+
+STRIP = 128
+"""Words that are counted together: their planes of bits stay near the processor."""
+DEPTH = 32
+"""Planes of bits: sums of rows below 2^32."""
+SLACK = 1.0 - 1e-9
+"""What is needed is computed in float64, and must not be too much."""
+U = np.uint64
+"""numba looks for negative places before the end of an array unless a place is unsigned."""
+
+
+def most_similar(
+    index: OverlapIndex, start: int, stop: int, *, k: int, min_common: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k users with the highest Jaccard overlap, for users [start, stop).
+
+    Args:
+        index: made for the same `min_common`.
+        start: of the rows.
+        stop: of the rows.
+        k: neighbours at most, one or more.
+        min_common: tracks in common at least, one or more.
+
+    Returns:
+        Of shape (stop - start, k): numbers int32, best first, ties to the lower number, -1 where there are no more;
+        common int32, tracks in common; either int32, tracks of either; 0 where there are no more.
+    """
+    numbers = np.full((stop - start, k), -1, np.int32)
+    common, either = np.zeros(numbers.shape, np.int32), np.zeros(numbers.shape, np.int32)
+    places = index.place_of[start:stop]
+    rows = np.argsort(places, kind="stable")
+    rows = rows[places[rows] >= 0]
+    groups = np.searchsorted(places[rows], np.arange(len(index.begins) + 1) * TILE)
+    _search(index, start, rows, groups, min_common, numbers, common, either)
+    return numbers, common, either
+
+
+@njit(nogil=True, cache=True)
+def _search(
+    index: OverlapIndex,
+    start: int,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    min_common: int,
+    numbers: np.ndarray,
+    common: np.ndarray,
+    either: np.ndarray,
+) -> None:
+    """Fills in the last three; `rows` are by place, `groups` (tiles + 1) where the rows of each tile begin."""
+    narrow = _on_border(np.zeros(TILE + 64, np.uint8))
+    middle = _on_border(np.zeros(TILE + 64, np.uint16))
+    wide = _on_border(np.zeros(TILE + 64, np.uint32))
+    planes = np.zeros((DEPTH + 1) * STRIP, np.uint64)
+    met = np.empty(index.row_of.shape[1] + 7, np.uint64)
+    filled = np.zeros(len(numbers), np.int64)
+    tiles = len(groups) - 1
+    for step in range(2 * tiles - 1):
+        away = (step + 1) // 2 if step % 2 else -(step // 2)  # 0, 1, -1, 2, -2 …
+        for tile in range(max(away, 0), min(tiles + away, tiles)):
+            own = tile - away
+            for at in range(groups[own], groups[own + 1]):
+                row = rows[at]
+                size = index.starts[start + row + 1] - index.starts[start + row]
+                most = min(size, np.int64(index.largest[(tile + 1) * WORDS - 1]))
+                user, heap = start + row, (numbers[row], common[row], either[row])
+                share = _share(heap, filled[row])
+                if _needed(share, size, index.smallest[tile * WORDS], min_common) > most:
+                    continue
+                # common tracks are no more than `most`, so that the smallest counters that hold it will do
+                if most < 1 << 8:
+                    filled[row] = _meet(index, user, tile, narrow, planes, met, min_common, heap, filled[row])
+                elif most < 1 << 16:
+                    filled[row] = _meet(index, user, tile, middle, planes, met, min_common, heap, filled[row])
+                else:
+                    filled[row] = _meet(index, user, tile, wide, planes, met, min_common, heap, filled[row])
+    for row in range(len(numbers)):
+        _sort((numbers[row], common[row], either[row]), filled[row])
+
+
+@njit(nogil=True, cache=True)
+def _on_border(room: np.ndarray) -> np.ndarray:
+    """(TILE,) of it, from the next border of 64 bytes on, where a processor reads and writes 64 at once."""
+    first = -room.ctypes.data % 64 // room.itemsize
+    return room[first : first + TILE]
+
+
+@njit(nogil=True, cache=True)
+def _meet(
+    index: OverlapIndex,
+    user: int,
+    tile: int,
+    counters: np.ndarray,
+    planes: np.ndarray,
+    met: np.ndarray,
+    min_common: int,
+    heap: tuple[np.ndarray, np.ndarray, np.ndarray],
+    filled: int,
+) -> int:
+    """Offers a tile's users to a user's heap of so far `filled` entries; returns how many it has then.
+
+    Scratch: `counters` (TILE,), zero before and after, of a type that holds every count; `planes`; `met`.
+    """
+    size = index.starts[user + 1] - index.starts[user]
+    rows = _count(index, user, tile, counters, met)
+    depth = 0
+    while rows >> depth:
+        depth += 1
+    share = _share(heap, filled)
+    for strip in range(0, WORDS, STRIP):
+        first = tile * WORDS + strip
+        if _needed(share, size, index.smallest[first], min_common) > min(size, index.largest[first + STRIP - 1]):
+            continue
+        _add_rows(index.bits, met, rows, strip, planes, depth)
+        for x in range(STRIP):
+            needed = _needed(share, size, index.smallest[first + x], min_common)
+            if needed > min(size, index.largest[first + x]):
+                continue
+            word = reach(counters, (strip + x) * LANES, planes, x, STRIP, depth, counters.dtype.type(needed))
+            while word != U(0):
+                lane = lowest_bit(word)
+                word &= word - U(1)
+                place = tile * TILE + (strip + x) * LANES + lane
+                if place == index.place_of[user]:
+                    continue
+                common = int(counters[(strip + x) * LANES + lane])
+                for plane in range(depth):
+                    common += int((planes[plane * STRIP + x] >> U(lane)) & U(1)) << plane
+                either = size + index.sizes[place] - common
+                if _offer(heap, filled, index.user_at[place], common, either):
+                    filled = min(filled + 1, len(heap[0]))
+                    share = _share(heap, filled)
+    counters[:] = 0
+    return filled
+
+
+@njit(nogil=True, cache=True)
+def _count(index: OverlapIndex, user: int, tile: int, counters: np.ndarray, met: np.ndarray) -> int:
+    """Adds the lists of a user's tracks to `counters`, and puts the places of their rows of bits into `met`.
+
+    Returns:
+        How many rows; behind them are six of row 0, which is empty.
+    """
+    one = counters.dtype.type(1)
+    rows = 0
+    for at in range(index.starts[user], index.starts[user + 1]):
+        track = index.tracks[at]
+        if track < index.row_of.shape[1] and index.row_of[tile, track] > 0:
+            met[rows] = index.row_of[tile, track] * WORDS
+            rows += 1
+        else:
+            for listener in range(U(index.begins[tile, track]), U(index.begins[tile, track + 1])):
+                counters[index.listeners[listener]] += one
+    met[rows : rows + 6] = U(0)
+    return rows
+
+
+@njit(nogil=True, cache=True)
+def _needed(share: float, size: int, other_size: int, min_common: int) -> int:
+    """Tracks in common without which someone of `other_size` or more can't come in."""
+    return max(min_common, int(np.ceil(share * (size + other_size))))
+
+
+@njit(nogil=True, cache=True)
+def _share(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int) -> float:
+    """A little less than J / (1 + J) of the heap's worst entry; 0 while there is room."""
+    _, common, either = heap
+    if filled < len(common):
+        return 0.0
+    return common[0] / (np.int64(common[0]) + either[0]) * SLACK
+
+
+@njit(nogil=True, cache=True)
+def _add_rows(bits: np.ndarray, met: np.ndarray, rows: int, strip: int, planes: np.ndarray, depth: int) -> None:
+    """Counts in `planes` what bits of a strip are set in rows: words of ones, then words of twos, of fours and so on."""
+    planes[: max(depth, 3) * STRIP] = U(0)
+    done = 0
+    while done < rows:
+        if rows - done > 3:
+            _add_seven(bits, met, done, U(strip), planes)
+            done += 7
+        else:
+            _add_three(bits, met, done, U(strip), planes)
+            done += 3
+        plane = 3
+        while plane < depth and done >> plane:
+            _carry_on(planes, plane)
+            plane += 1
+
+
+@njit(nogil=True, cache=True)
+def _add_seven(bits: np.ndarray, met: np.ndarray, first: int, strip: np.uint64, planes: np.ndarray) -> None:
+    """Adds seven rows to the lowest three planes; what is carried beyond goes to the last plane."""
+    a, b, c, d = met[first] + strip, met[first + 1] + strip, met[first + 2] + strip, met[first + 3] + strip
+    e, f, g = met[first + 4] + strip, met[first + 5] + strip, met[first + 6] + strip
+    for x in range(U(0), U(STRIP)):
+        one, two_a = _add(bits[a + x], bits[b + x], bits[c + x])
+        one, two_b = _add(one, bits[d + x], bits[e + x])
+        one, two_c = _add(one, bits[f + x], bits[g + x])
+        two, four = _add(two_a, two_b, two_c)
+        _add_to_planes(planes, x, one, two, four)
+
+
+@njit(nogil=True, cache=True)
+def _add_three(bits: np.ndarray, met: np.ndarray, first: int, strip: np.uint64, planes: np.ndarray) -> None:
+    """Like `_add_seven`, three rows."""
+    a, b, c = met[first] + strip, met[first + 1] + strip, met[first + 2] + strip
+    for x in range(U(0), U(STRIP)):
+        one, two = _add(bits[a + x], bits[b + x], bits[c + x])
+        _add_to_planes(planes, x, one, two, one ^ one)  # no fours
+
+
+@njit(inline="always")
+def _add(a: int, b: int, c: int) -> tuple[int, int]:
+    """A full adder of each of 64 bits: the sum's ones and its twos."""
+    either = a ^ b
+    return either ^ c, (a & b) | (either & c)
+
+
+@njit(inline="always")
+def _add_to_planes(planes: np.ndarray, x: int, one: int, two: int, four: int) -> None:
+    low = planes[x]
+    planes[x] = low ^ one
+    planes[U(STRIP) + x], over = _add(planes[U(STRIP) + x], two, low & one)
+    planes[U(2 * STRIP) + x], over = _add(planes[U(2 * STRIP) + x], four, over)
+    planes[U(DEPTH * STRIP) + x] = over
+
+
+@njit(nogil=True, cache=True)
+def _carry_on(planes: np.ndarray, plane: int) -> None:
+    """Adds the last plane, of what is carried, to a plane, and leaves there what is carried on."""
+    first = U(plane * STRIP)
+    for x in range(U(0), U(STRIP)):
+        here, over = planes[first + x], planes[U(DEPTH * STRIP) + x]
+        planes[first + x] = here ^ over
+        planes[U(DEPTH * STRIP) + x] = here & over
+
+
+@njit(nogil=True, cache=True)
+def _is_worse(common: int, either: int, number: int, other_common: int, other_either: int, other_number: int) -> bool:
+    """Whether the first stands below the second: a lower fraction, or the same and a higher number."""
+    one, other = np.int64(common) * np.int64(other_either), np.int64(other_common) * np.int64(either)
+    return bool(one < other or (one == other and number > other_number))
+
+
+@njit(nogil=True, cache=True)
+def _offer(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int, number: int, common: int, either: int) -> bool:
+    """Takes an entry in, at the cost of the worst if there is no room. Returns whether it is in."""
+    numbers, commons, eithers = heap
+    if filled == len(numbers):
+        if _is_worse(common, either, number, commons[0], eithers[0], numbers[0]):
+            return False
+        _sink(heap, filled, number, common, either)
+        return True
+    place = filled
+    while place > 0:
+        above = (place - 1) // 2
+        if not _is_worse(common, either, number, commons[above], eithers[above], numbers[above]):
+            break
+        numbers[place], commons[place], eithers[place] = numbers[above], commons[above], eithers[above]
+        place = above
+    numbers[place], commons[place], eithers[place] = number, common, either
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _sink(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int, number: int, common: int, either: int) -> None:
+    """Puts an entry in the place of the worst, which stands in front, and lets it sink."""
+    numbers, commons, eithers = heap
+    place = 0
+    while 2 * place + 1 < filled:
+        below = 2 * place + 1
+        if below + 1 < filled and _is_worse(
+            commons[below + 1], eithers[below + 1], numbers[below + 1], commons[below], eithers[below], numbers[below]
+        ):
+            below += 1
+        if not _is_worse(commons[below], eithers[below], numbers[below], common, either, number):
+            break
+        numbers[place], commons[place], eithers[place] = numbers[below], commons[below], eithers[below]
+        place = below
+    numbers[place], commons[place], eithers[place] = number, common, either
+
+
+@njit(nogil=True, cache=True)
+def _sort(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int) -> None:
+    """Best first: the worst goes to the end, and again with what is left."""
+    numbers, commons, eithers = heap
+    for last in range(filled - 1, 0, -1):
+        number, common, either = numbers[last], commons[last], eithers[last]
+        numbers[last], commons[last], eithers[last] = numbers[0], commons[0], eithers[0]
+        _sink(heap, last, number, common, either)
