@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
-from unittest.mock import patch
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,8 +26,8 @@ from features.compute.interactions import Interactions, Plays, build_interaction
 from features.compute.topk import top_k
 from features.evaluate.bootstrap import bootstrap
 from features.evaluate.metrics import ndcg_at_k
-from features.recommend import cold
 from features.recommend.blend import Recipe, standard_scores, standardized
+from features.recommend.cold import Markets
 from features.recommend.evidence import Evidence, Ranker
 from features.recommend.history import build_history, shortened
 from features.recommend.models.content import Content
@@ -40,7 +39,9 @@ LENGTHS = (1, 2, 4, 8, 16)
 """Tracks that histories are cut to; half of the asked listeners keep theirs."""
 HISTORIES = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, None))
 HEARD_BY = ((0, 0), (1, 1), (2, 4), (5, 19), (20, None))
-KINDS = ("artist", "album", "genre", "title", "audio", "age", "popularity", "stated")
+KINDS = ("artist", "album", "genre", "title", "audio", "age", "popularity", "heard")
+SILENT = {kind: {kind: 0.0} for kind in KINDS} | {"popularity": {"popularity": 0.0, "appeal": 0.0}}
+"""The content model's parameters by which it does without a kind."""
 WHOLE = np.iinfo(np.int64).max
 SAMPLE_USERS = 2_000
 NEW_SHARE = 0.2
@@ -153,13 +154,20 @@ def kinds(case: Case) -> None:
     """What is known of a track that nobody has heard: each kind alone, and all but one, on validation and test."""
     print("\ntracks nobody has heard, placed by (nDCG@100 on playlists)")
     print(f"  {'kind':<14}{'alone':>12}{'test':>8}{'all but it':>14}{'test':>8}")
+    both = (case.validation, case.test)
     for kind in KINDS:
-        alone = {other: 0.0 for other in KINDS if other != kind}
-        row = [figure(split, alone) for split in (case.validation, case.test)] if kind != "stated" else [np.nan] * 2
-        row += [figure(split, {kind: 0.0}) for split in (case.validation, case.test)]
-        print(f"  {kind:<14}{row[0]:>12.4f}{row[1]:>8.4f}{row[2]:>14.4f}{row[3]:>8.4f}", flush=True)
-    whole = [figure(split, {}) for split in (case.validation, case.test)]
-    print(f"  {'all':<14}{'':>12}{'':>8}{whole[0]:>14.4f}{whole[1]:>8.4f}")
+        without = {name: value for other in KINDS if other != kind for name, value in SILENT[other].items()}
+        # tracks heard in common liken users alone: by themselves they place nothing that nobody has heard
+        alone = [figure(split, without) for split in both] if kind != "heard" else [np.nan] * 2
+        show_kind(kind, alone, [figure(split, SILENT[kind]) for split in both])
+    silent = [replace(split, history=replace(split.history, stated=None)) for split in both]
+    show_kind("stated", [np.nan] * 2, [figure(split, {}) for split in silent])
+    show_kind("all", [figure(split, {}) for split in both], [np.nan] * 2)
+
+
+def show_kind(kind: str, alone: Sequence[float], without: Sequence[float]) -> None:
+    """A row: by the kind alone, and by all but it, on validation and test."""
+    print(f"  {kind:<14}{alone[0]:>12.4f}{alone[1]:>8.4f}{without[0]:>14.4f}{without[1]:>8.4f}", flush=True)
 
 
 def figure(split: Split, parameters: Mapping[str, float]) -> float:
@@ -229,8 +237,8 @@ def market(data: Path, cache: Path) -> None:
             lives = np.where(astray, np.random.default_rng(1).permutation(genres), genres)
             country = np.array([f"c{number}" for number in lives], object)
             dataset = replace(split.dataset, country=country)
-            with patch.object(cold, "HOME_LISTENERS", drawn_by):
-                scores = cold.Markets.of(dataset, interactions_of(dataset, split)).scores_of(country[users])
+            markets = Markets.of(dataset, interactions_of(dataset, split))
+            scores = markets.scores_of(country[users], home_listeners=drawn_by)
             row.append(float(np.nanmean(ndcg_at_k(top_k(scores, K), known, K))))
         print(f"  {drawn_by:<12g}" + "".join(f"{figure:>10.4f}" for figure in row), flush=True)
 

@@ -53,23 +53,27 @@ class Markets:
         everywhere = np.bincount(plays.indices, minlength=plays.shape[1])
         return cls(countries, (lives_in @ plays).tocsr(), lives_in @ active, everywhere, int(active.sum()))
 
-    def scores(self, country: str | None) -> np.ndarray:
+    def scores(self, country: str | None, home_listeners: float = HOME_LISTENERS) -> np.ndarray:
         """(tracks,) float64: what is popular there; -inf for what nobody listens to anywhere.
 
         Logarithms of 1 + listeners, were all listeners like those of the country: of its `size` listeners n play the
         track, of all m of N; the share of its listeners is (n + 200 · m / N) / (size + 200), so that a country of few,
         or one that is not known, has what is popular everywhere.
+
+        Args:
+            country: as accounts have it; None for unknown.
+            home_listeners: the 200, above 0.
         """
         share = self.everywhere / max(self.listeners, 1)
         row = self.countries.get(country) if country is not None else None
         if row is not None:
             here = self.counts[row].toarray()[0]
-            share = (here + HOME_LISTENERS * share) / (self.size[row] + HOME_LISTENERS)
+            share = (here + home_listeners * share) / (self.size[row] + home_listeners)
         return np.where(self.everywhere > 0, np.log1p(share * self.listeners), -np.inf)
 
-    def scores_of(self, countries: Sequence[str | None]) -> np.ndarray:
+    def scores_of(self, countries: Sequence[str | None], home_listeners: float = HOME_LISTENERS) -> np.ndarray:
         """(n, tracks) float64: `scores` of each of them."""
-        rows = {country: self.scores(country) for country in dict.fromkeys(countries)}
+        rows = {country: self.scores(country, home_listeners) for country in dict.fromkeys(countries)}
         return np.array([rows[country] for country in countries]).reshape(len(countries), len(self.everywhere))
 
     def speaks(self, country: str | None) -> bool:
@@ -202,7 +206,7 @@ def exploration(
     """
     if share <= 0:
         return None
-    chance = _chances(dataset.users, seed)
+    chance = chances(dataset.users, seed)
     return Exploration(share, listeners <= HARDLY_ANYBODY, chance, dataset.catalog.artist, max_per_artist)
 
 
@@ -211,8 +215,8 @@ def new_reason(listeners: int) -> str:
     return f"New here: {'nobody has' if listeners == 0 else f'only {_listeners(listeners)} has'} played it yet"
 
 
-def _chances(users: Vocabulary, seed: int) -> np.ndarray:
-    """(users,) float64 in [0, 1), evenly spread: of each id's hash."""
+def chances(users: Vocabulary, seed: int) -> np.ndarray:
+    """(users,) float64 in [0, 1), evenly spread: of each id's hash, whoever else there is."""
     digests = [blake2b(f"{seed}:{user}".encode(), digest_size=6).digest() for user in users.ids()]
     return np.array([int.from_bytes(digest, "big") / 2.0**48 for digest in digests], np.float64)
 

@@ -60,6 +60,15 @@ def test_a_country_of_few_is_drawn_to_what_is_popular_everywhere_by_the_formula(
         assert scores[name] == pytest.approx(np.log1p(16 * share))
 
 
+@pytest.mark.parametrize(("home_listeners", "first"), [(1e-9, "schlager"), (1.0, "schlager"), (1e9, "country")])
+def test_how_many_listeners_a_country_needs_can_be_told(home_listeners, first):
+    markets, tracks = markets_of(plays=HITS, users=ACCOUNTS)
+    scores = markets.scores_of(["DE", "DE"], home_listeners)
+    own = [t for t in best_first(scores[1], tracks) if t != "anthem"]
+    assert own[0] == first
+    np.testing.assert_array_equal(scores[0], markets.scores("DE", home_listeners))
+
+
 def test_a_country_of_many_has_its_own_hits_first():
     many = [f"many-{n}" for n in range(250)]
     plays = [play(user, "schlager") for user in many] + [play(f"w-{n}", "country") for n in range(300)]
