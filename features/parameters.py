@@ -55,6 +55,9 @@ class RankingParameters(Part):
     closed_form_limit: int = Field(
         6000, ge=0, le=40_000, description="users or tracks up to which models in closed form are tried"
     )
+    sample_users: int = Field(
+        25_000, ge=0, description="listeners at most whose histories models are chosen and measured on; 0 for all"
+    )
     validation_share: float = Field(0.2, gt=0, lt=1, description="last of each user's tracks that choices are made on")
     validation_users: int = Field(1000, ge=0, le=1_000_000, description="users asked at most")
     min_validation_users: int = Field(30, ge=1, description="users to ask at least; fewer take the fixed blend")

@@ -166,6 +166,19 @@ def in_order(columns: dict[str, np.ndarray], users: int) -> Plays:
     return Plays(user, track, played_at, completion)
 
 
+def ordered(plays: Plays, users: int) -> Plays:
+    """The plays in the order of `in_order`: themselves where they are, else a copy.
+
+    Args:
+        plays: in any order; not changed.
+        users: how many; all numbers are below.
+    """
+    if _is_ordered(plays.user, plays.track, plays.played_at, plays.completion):
+        return plays
+    columns = {name: getattr(plays, name).copy() for name in ("user", "track", "played_at", "completion")}
+    return in_order(columns, users)
+
+
 @numba.njit(nogil=True, cache=True)
 def _renumber(column: np.ndarray, rank: np.ndarray) -> None:
     for row in range(len(column)):
@@ -201,6 +214,18 @@ def _behind(at: int, track: int, part: float, other_at: int, other_track: int, o
     if track != other_track:
         return track > other_track
     return part > other_part or (np.isnan(part) and not np.isnan(other_part))
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_ordered(user: np.ndarray, track: np.ndarray, played_at: np.ndarray, completion: np.ndarray) -> bool:
+    for row in range(1, len(user)):
+        if user[row] < user[row - 1]:
+            return False
+        if user[row] == user[row - 1] and _behind(
+            played_at[row - 1], track[row - 1], completion[row - 1], played_at[row], track[row], completion[row]
+        ):
+            return False
+    return True
 
 
 @numba.njit(nogil=True, cache=True)

@@ -8,6 +8,8 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog, Dataset, StatedTaste
 from features.compute.interactions import Interactions, Plays
+from features.compute.moments import later_in_row, note_moments
+from features.compute.numbering import ordered
 from features.compute.rows import sparse_row
 from features.compute.weights import SIGNAL_WEIGHTS, SKIPPED
 
@@ -23,7 +25,7 @@ class History:
         weights: (users, tracks) float64 CSR, positive, indices sorted: how much a user is drawn to a track.
         first_at: (pairs,) int64 ms: when each pair of `weights` began, in its order. All alike where time is unknown.
         last_at: (pairs,) int64 ms: when it was last confirmed, by a play or by liking it.
-        plays: those that were not skipped, by user, time and track. Empty where only weights are known.
+        events: plays, by user, time and track, skipped ones among them. Empty where only weights are known.
         catalog: by track number; None where nothing is known of tracks.
         aversion: (users, tracks) float64 CSR in (0, 1]: what users are put off by; None for nothing.
         stated: what users said they like, None for nothing.
@@ -32,7 +34,7 @@ class History:
     weights: sp.csr_matrix
     first_at: np.ndarray
     last_at: np.ndarray
-    plays: Plays
+    events: Plays
     catalog: Catalog | None
     aversion: sp.csr_matrix | None = None
     stated: StatedTaste | None = None
@@ -40,6 +42,15 @@ class History:
     def __repr__(self) -> str:
         users, tracks = self.weights.shape
         return f"History({users:,} users × {tracks:,} tracks, {self.weights.nnz:,} pairs, {len(self.plays):,} plays)"
+
+    @cached_property
+    def plays(self) -> Plays:
+        """Those that were not skipped, in the same order; where none was, no copy."""
+        events = self.events
+        heard = ~(events.completion < np.float32(SKIPPED))  # NaN is below nothing: unknown is no skip
+        if heard.all():
+            return events
+        return Plays(events.user[heard], events.track[heard], events.played_at[heard], events.completion[heard])
 
     @cached_property
     def degree(self) -> np.ndarray:
@@ -59,13 +70,7 @@ class History:
     @cached_property
     def age(self) -> np.ndarray:
         """(pairs,) int64: how many of the user's tracks were last played later; 0 for the latest. Ties are as young."""
-        order = np.lexsort((-self.last_at, self.owner))
-        at, owner = self.last_at[order], self.owner[order]
-        begins = np.ones(len(order), bool)
-        begins[1:] = (owner[1:] != owner[:-1]) | (at[1:] != at[:-1])
-        age = np.empty(len(order), np.int64)
-        age[order] = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0)) - self.weights.indptr[owner]
-        return age
+        return later_in_row(self.weights.indptr, self.last_at)
 
     def values(self, power: float) -> sp.csr_matrix:
         """(users, tracks) float32 CSR: weights over their mean, to a power; 0 tells only whether, 1 how much."""
@@ -114,10 +119,11 @@ def shortened(history: History, most: np.ndarray, seed: int) -> History:
     shape = history.weights.shape
     pairs = (history.owner[kept], history.weights.indices[kept])
     weights = sp.csr_matrix((history.weights.data[kept], pairs), shape=shape)
-    plays = history.plays
+    plays = history.events
     still = np.isin(plays.user.astype(np.int64) * shape[1] + plays.track, pairs[0] * shape[1] + pairs[1])
     left = Plays(plays.user[still], plays.track[still], plays.played_at[still], plays.completion[still])
-    return replace(history, weights=weights, first_at=history.first_at[kept], last_at=history.last_at[kept], plays=left)
+    first_at, last_at = history.first_at[kept], history.last_at[kept]
+    return replace(history, weights=weights, first_at=first_at, last_at=last_at, events=left)
 
 
 def liked_row(scored: sp.csr_matrix, user: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,19 +139,13 @@ def build_history(dataset: Dataset, interactions: Interactions) -> History:
         dataset: whose plays and feedback the interactions were made of.
         interactions: the weights; a pair's moments are those of its plays that were not skipped and its likings.
     """
-    plays, said = dataset.plays, dataset.feedback
-    heard = ~(plays.completion < np.float32(SKIPPED))  # NaN is below nothing: unknown is no skip
-    order = np.flatnonzero(heard)[np.lexsort((plays.track[heard], plays.played_at[heard], plays.user[heard]))]
-    kept = Plays(plays.user[order], plays.track[order], plays.played_at[order], plays.completion[order])
+    plays, said = ordered(dataset.plays, interactions.weights.shape[0]), dataset.feedback
     liked = np.array([SIGNAL_WEIGHTS[signal] > 0 for signal in said.signal], bool)
     first_at, last_at = _moments(
-        interactions.weights,
-        np.concatenate([kept.user, said.user[liked]]),
-        np.concatenate([kept.track, said.track[liked]]),
-        np.concatenate([kept.played_at, said.created_at[liked]]),
+        interactions.weights, plays, said.user[liked], said.track[liked], said.created_at[liked]
     )
     return History(
-        interactions.weights, first_at, last_at, kept, dataset.catalog, interactions.aversion, dataset.stated
+        interactions.weights, first_at, last_at, plays, dataset.catalog, interactions.aversion, dataset.stated
     )
 
 
@@ -161,16 +161,23 @@ def history_of(weights: sp.csr_matrix, catalog: Catalog | None = None) -> Histor
 
 
 def _moments(
-    weights: sp.csr_matrix, user: np.ndarray, track: np.ndarray, at: np.ndarray
+    weights: sp.csr_matrix, plays: Plays, user: np.ndarray, track: np.ndarray, at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First and last moment of each pair of `weights`, (pairs,) int64 each, in its order."""
-    tracks = weights.shape[1]
-    pairs = np.repeat(np.arange(weights.shape[0], dtype=np.int64), np.diff(weights.indptr)) * tracks + weights.indices
-    keys = user.astype(np.int64) * tracks + track
-    place = np.minimum(np.searchsorted(pairs, keys), max(len(pairs) - 1, 0))
-    known = pairs[place] == keys if len(pairs) else np.zeros(len(keys), bool)
-    first = np.full(len(pairs), np.iinfo(np.int64).max)
-    last = np.full(len(pairs), np.iinfo(np.int64).min)
-    np.minimum.at(first, place[known], at[known])
-    np.maximum.at(last, place[known], at[known])
+    """First and last moment of each pair of `weights`, (pairs,) int64 each, in its order.
+
+    Args:
+        weights: CSR, indices sorted.
+        plays: in any order; skipped ones don't count.
+        user: (n,) of what else counts.
+        track: likewise.
+        at: likewise, ms.
+    """
+    first = np.full(weights.nnz, np.iinfo(np.int64).max)
+    last = np.full(weights.nnz, np.iinfo(np.int64).min)
+    whole = np.ones(len(user), np.float32)
+    for events in (plays, Plays(user, track, at, whole)):
+        note_moments(
+            *(weights.indptr, weights.indices, events.user, events.track, events.played_at, events.completion),
+            *(np.float32(SKIPPED), first, last),
+        )
     return first, last

@@ -32,7 +32,7 @@ from features.evaluate.gate import (
 )
 from features.evaluate.measures import measures
 from features.evaluate.ranking import ranking_metrics
-from features.evaluate.splits import split_by_time
+from features.evaluate.splits import sample_of, split_by_time
 from features.measured import Stages
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
@@ -192,7 +192,7 @@ def _chosen(
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
     with stages("choosing models"):
         split = split_by_time(
-            dataset,
+            sample_of(dataset, parameters.ranking.sample_users, parameters.ranking.seed),
             as_of_ms=as_of_ms,
             holdout_days=parameters.evaluation.holdout_days,
             half_life_days=parameters.interactions.half_life_days,

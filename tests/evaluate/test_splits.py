@@ -10,7 +10,7 @@ from worlds import AS_OF, DAY, dataset_of, play, random_world, said, shuffled
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.interactions import build_interactions
-from features.evaluate.splits import Split, hold_out_last, split_by_time
+from features.evaluate.splits import Split, hold_out_last, sample_of, split_by_time
 from features.recommend.history import build_history
 
 HALF_LIFE = {"as_of_ms": AS_OF, "half_life_days": 180.0}
@@ -249,3 +249,20 @@ def test_of_nothing_nothing_is_held_out():
     split = hold_out_last(dataset_of(), **HALF_LIFE)
     assert split.relevant.nnz == 0
     assert split.users.size == 0
+
+
+def test_a_sample_is_of_the_same_people_whoever_else_there_is_and_keeps_all_numbers():
+    data = build_dataset(random_world(3, users=40, tracks=30, plays=600), as_of_ms=AS_OF)
+    active = {data.users[number] for number in {*data.plays.user.tolist(), *data.feedback.user.tolist()}}
+    assert sample_of(data, 0, 7) is data
+    assert sample_of(data, len(active), 7) is data
+    few, more = (sample_of(data, most, 7) for most in (8, 16))
+    assert few.users is data.users
+    assert (few.tracks, few.catalog) == (data.tracks, data.catalog)
+    inside, wider = ({*part.plays.user.tolist(), *part.feedback.user.tolist()} for part in (few, more))
+    assert (len(inside), len(wider)) == (8, 16)
+    assert inside < wider
+    whole = [event for events in events_of(data) for event in events if event[0] in inside]
+    assert sorted(event for events in events_of(few) for event in events) == sorted(whole)
+    others = {*sample_of(data, 8, 8).plays.user.tolist()}
+    assert others != {*few.plays.user.tolist()}

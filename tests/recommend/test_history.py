@@ -9,6 +9,7 @@ from worlds import AS_OF, DAY, dataset_of, play, random_world, said, shuffled
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.interactions import Interactions, build_interactions
+from features.compute.moments import later_in_row
 from features.recommend.history import AVERSION, History, build_history, history_of, liked_row, shortened
 
 SEEDS = st.integers(0, 10_000)
@@ -219,3 +220,12 @@ def test_of_what_began_at_one_moment_chance_decides_which_is_first():
     firsts = {int(shortened(history, np.array([1]), seed).weights.indices[0]) for seed in range(20)}
     assert len(firsts) > 5
     assert (shortened(history, np.array([30]), 0).weights != history.weights).nnz == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=20))
+def test_age_counts_the_tracks_of_the_same_user_that_were_played_later(pairs):
+    users = np.sort(np.array([user for user, _ in pairs], np.int64))
+    at = np.array([moment for _, moment in pairs], np.int64)
+    indptr = np.searchsorted(users, np.arange(4))
+    expected = [int(((users == user) & (at > moment)).sum()) for user, moment in zip(users, at, strict=True)]
+    assert later_in_row(indptr, at).tolist() == expected

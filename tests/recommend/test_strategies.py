@@ -213,7 +213,7 @@ def test_own_favourites_are_asked_where_heard_tracks_are_let_in():
     history = history_of_rows(plays=[play("u", "a")])
     assert "personal" not in eligible(history, SMALL)
     assert "personal" in eligible(history, LETTING_HEARD_IN)
-    only_liked = replace(history, plays=Plays(*[np.zeros(0, np.int64)] * 4))
+    only_liked = replace(history, events=Plays(*[np.zeros(0, np.int64)] * 4))
     assert "personal" not in eligible(only_liked, LETTING_HEARD_IN)
 
 
