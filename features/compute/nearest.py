@@ -97,7 +97,7 @@ def _worse(column: int, value: np.floating, other_column: int, other_value: np.f
 
 
 @numba.njit(nogil=True, cache=True)
-def _offer(columns: np.ndarray, values: np.ndarray, held: int, column: int, value: np.floating) -> int:
+def offer(columns: np.ndarray, values: np.ndarray, held: int, column: int, value: np.floating) -> int:
     """Keeps a candidate if it is among the best so far, in a heap with the worst on top; how many are held then."""
     if held < len(columns):
         place = held
@@ -161,7 +161,7 @@ def _nearest(
             if total[other] > 0 and other != row:
                 similarity = np.float32(total[other] / max(own[row] * theirs[other] + shrink, LEAST))
                 if similarity > 0:
-                    held = _offer(found[row], similar[row], held, other, similarity)
+                    held = offer(found[row], similar[row], held, other, similarity)
             total[other] = 0.0
             met[other] = False
 
@@ -174,4 +174,4 @@ def _strongest(
         held = 0
         for entry in range(indptr[row], indptr[row + 1]):
             if data[entry] > 0:
-                held = _offer(found[row], values[row], held, indices[entry], data[entry])
+                held = offer(found[row], values[row], held, indices[entry], data[entry])

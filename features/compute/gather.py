@@ -1,0 +1,192 @@
+"""Values of a few columns of each row, where the whole rows would be too many cells.
+
+Functions take `rows` (n,) and `columns` (n, m): for each row a choice of its own, -1 for an empty place. They
+give (n, m) values, 0 at empty places. The plain way is to make the dense rows and to index them; here the cost is that
+of what is asked for. Sums are added in the order of scipy's products, so the results are the same bits.
+"""
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+from numba import njit
+
+from features.compute.nearest import offer
+from features.compute.shards import over_shards
+
+ROWS_A_SHARD = 1024
+
+
+def entries_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(n, m) entries of a CSR matrix with sorted indices, of its type; 0 for what is not stored."""
+    out = np.zeros(columns.shape, matrix.dtype)
+    _over_rows(
+        len(rows),
+        lambda start, stop: _entries(
+            matrix.indptr, matrix.indices, matrix.data, rows[start:stop], columns[start:stop], out[start:stop]
+        ),
+    )
+    return out
+
+
+def products_at(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(n, m) float32 products of rows of `left` (·, d) and rows of `right` (·, d), both C-contiguous."""
+    out = np.zeros(columns.shape, np.float32)
+    _over_rows(
+        len(rows),
+        lambda start, stop: _products(left, right, rows[start:stop], columns[start:stop], out[start:stop]),
+    )
+    return out
+
+
+def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(n, m) float32 entries of the product of two float32 CSR matrices, which is not made.
+
+    A row's sums are added up in an array as wide as `right` has columns, which is cleared by walking over the same
+    entries again (Gustavson 1978).
+    """
+    out = np.zeros(columns.shape, np.float32)
+
+    def shard(start: int, stop: int) -> None:
+        _sums(*_arrays(left), *_arrays(right), right.shape[1], rows[start:stop], columns[start:stop], out[start:stop])
+
+    _over_rows(len(rows), shard)
+    return out
+
+
+def best_sums(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, k: int) -> np.ndarray:
+    """(n, k) int32: the columns of the k highest entries above 0 of rows of the product, -1 for fewer; in no order.
+
+    Of equal ones the lower column is in.
+    """
+    out = np.full((len(rows), k), -1, np.int32)
+
+    def shard(start: int, stop: int) -> None:
+        _best(*_arrays(left), *_arrays(right), right.shape[1], rows[start:stop], out[start:stop])
+
+    if k:
+        _over_rows(len(rows), shard)
+    return out
+
+
+def _arrays(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return matrix.indptr, matrix.indices, matrix.data
+
+
+def _over_rows(count: int, shard: Callable[[int, int], None]) -> None:
+    ranges = [(start, min(start + ROWS_A_SHARD, count)) for start in range(0, count, ROWS_A_SHARD)]
+    over_shards(shard, ranges, numba.get_num_threads())
+
+
+@njit(nogil=True, cache=True)
+def _entries(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
+) -> None:
+    for row in range(len(rows)):
+        begin, end = indptr[rows[row]], indptr[rows[row] + 1]
+        for place in range(columns.shape[1]):
+            column = columns[row, place]
+            if column < 0:
+                continue
+            low, high = begin, end
+            while low < high:
+                middle = (low + high) >> 1
+                if indices[middle] < column:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < end and indices[low] == column:
+                out[row, place] = data[low]
+
+
+@njit(nogil=True, cache=True)
+def _products(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
+    size = left.shape[1]
+    whole = size - size % 8
+    for row in range(len(rows)):
+        own = left[rows[row]]
+        for place in range(columns.shape[1]):
+            column = columns[row, place]
+            if column < 0:
+                continue
+            other = right[column]
+            # eight sums side by side, in an order of their own that no compiler may change
+            a = b = c = d = e = f = g = h = np.float32(0.0)
+            for at in range(0, whole, 8):
+                a += own[at] * other[at]
+                b += own[at + 1] * other[at + 1]
+                c += own[at + 2] * other[at + 2]
+                d += own[at + 3] * other[at + 3]
+                e += own[at + 4] * other[at + 4]
+                f += own[at + 5] * other[at + 5]
+                g += own[at + 6] * other[at + 6]
+                h += own[at + 7] * other[at + 7]
+            total = ((a + e) + (b + f)) + ((c + g) + (d + h))
+            for at in range(whole, size):
+                total += own[at] * other[at]
+            out[row, place] = total
+
+
+@njit(nogil=True, cache=True)
+def _sums(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    right_indptr: np.ndarray,
+    right_indices: np.ndarray,
+    right_data: np.ndarray,
+    width: int,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    sums = np.zeros(width, np.float32)
+    for row in range(len(rows)):
+        for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
+            value, source = data[at], indices[at]
+            for place in range(right_indptr[source], right_indptr[source + 1]):
+                sums[right_indices[place]] += value * right_data[place]
+        for place in range(columns.shape[1]):
+            if columns[row, place] >= 0:
+                out[row, place] = sums[columns[row, place]]
+        for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
+            source = indices[at]
+            for place in range(right_indptr[source], right_indptr[source + 1]):
+                sums[right_indices[place]] = np.float32(0.0)
+
+
+@njit(nogil=True, cache=True)
+def _best(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    right_indptr: np.ndarray,
+    right_indices: np.ndarray,
+    right_data: np.ndarray,
+    width: int,
+    rows: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    sums = np.zeros(width, np.float32)
+    seen = np.zeros(width, np.bool_)
+    touched = np.empty(width, np.int32)
+    values = np.empty(out.shape[1], np.float32)
+    for row in range(len(rows)):
+        count = 0
+        for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
+            source = indices[at]
+            for place in range(right_indptr[source], right_indptr[source + 1]):
+                column = right_indices[place]
+                sums[column] += data[at] * right_data[place]
+                if not seen[column]:
+                    seen[column] = True
+                    touched[count] = column
+                    count += 1
+        held = 0
+        for at in range(count):
+            column = touched[at]
+            if sums[column] > 0:
+                held = offer(out[row], values, held, column, sums[column])
+            sums[column] = np.float32(0.0)
+            seen[column] = False
