@@ -106,8 +106,36 @@ class RP3beta:
 
 
 @dataclass(eq=False)
-class ItemKNN:
-    """Sarwar et al. (2001), "Item-based collaborative filtering": cosine with shrinkage, the nearest of each track."""
+class _CosineKNN:
+    """Cosine of rows with shrinkage, the nearest of each, likeness to a power."""
+
+    neighbors: int = 100
+    shrink: float = 5.0
+    power: float = 1.0
+    weight_power: float = 0.0
+
+    def fit(self, history: History) -> Self:
+        """Finds the nearest."""
+        self.values_, self.listeners_ = history.values(self.weight_power), history.listeners
+        self.near_ = _cosine_nearest(self._alike(self.values_), self.neighbors, self.shrink, self.power)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """(n, tracks) float32."""
+        return popularity_behind(self._summed(users).toarray(), self.listeners_)
+
+    def _alike(self, values: sp.csr_matrix) -> sp.csr_matrix:
+        """What is compared, a row each."""
+        raise NotImplementedError
+
+    def _summed(self, users: np.ndarray) -> sp.csr_matrix:
+        """(n, tracks) float32 CSR."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class ItemKNN(_CosineKNN):
+    """Sarwar et al. (2001), "Item-based collaborative filtering": a track by the nearest of each track heard."""
 
     space: ClassVar[Mapping[str, Range]] = {
         "neighbors": Range(10, 600, log=True, whole=True),
@@ -116,26 +144,16 @@ class ItemKNN:
         "weight_power": WEIGHT_POWER,
     }
 
-    neighbors: int = 100
-    shrink: float = 5.0
-    power: float = 1.0
-    weight_power: float = 0.0
+    def _alike(self, values: sp.csr_matrix) -> sp.csr_matrix:
+        return values.T.tocsr()
 
-    def fit(self, history: History) -> Self:
-        """Finds the nearest."""
-        self.values_, self.listeners_ = history.values(self.weight_power), history.listeners
-        near = _cosine_nearest(self.values_.T.tocsr(), self.neighbors, self.shrink, self.power)
-        self.similarity_ = near.T.tocsr()
-        return self
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32."""
-        return popularity_behind((self.values_[users] @ self.similarity_).toarray(), self.listeners_)
+    def _summed(self, users: np.ndarray) -> sp.csr_matrix:
+        return self.values_[users] @ self.near_.T
 
 
 @dataclass(eq=False)
-class UserKNN:
-    """Herlocker et al. (1999), "An algorithmic framework for collaborative filtering": cosine, with shrinkage."""
+class UserKNN(_CosineKNN):
+    """Herlocker et al. (1999), "An algorithmic framework for collaborative filtering": a track by who hears it."""
 
     space: ClassVar[Mapping[str, Range]] = {
         "neighbors": Range(20, 800, log=True, whole=True),
@@ -144,20 +162,11 @@ class UserKNN:
         "weight_power": WEIGHT_POWER,
     }
 
-    neighbors: int = 100
-    shrink: float = 5.0
-    power: float = 1.0
-    weight_power: float = 0.0
+    def _alike(self, values: sp.csr_matrix) -> sp.csr_matrix:
+        return values
 
-    def fit(self, history: History) -> Self:
-        """Finds the nearest."""
-        self.values_, self.listeners_ = history.values(self.weight_power), history.listeners
-        self.similarity_ = _cosine_nearest(self.values_, self.neighbors, self.shrink, self.power)
-        return self
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32."""
-        return popularity_behind((self.similarity_[users] @ self.values_).toarray(), self.listeners_)
+    def _summed(self, users: np.ndarray) -> sp.csr_matrix:
+        return self.near_[users] @ self.values_
 
 
 @dataclass(eq=False)

@@ -6,7 +6,8 @@ from types import MappingProxyType
 from features.recommend.models.content import Content, Kernel
 from features.recommend.models.contract import Model
 from features.recommend.models.factors import IALS, ScaledSVD, SideIALS
-from features.recommend.models.linear import Cease, Ease, LocalEase, ProximityEase, UserEase
+from features.recommend.models.linear import Cease, Ease, LocalEase, ProximityEase
+from features.recommend.models.linear_users import UserEase
 from features.recommend.models.neighbors import ItemKNN, UserKNN
 from features.recommend.models.personal import Personal
 from features.recommend.models.popular import Late, Popular

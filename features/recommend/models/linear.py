@@ -1,26 +1,21 @@
-"""The EASE family: linear models in closed form, on whichever side is smaller."""
+"""The EASE family: each track as a linear function of the others, in closed form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from features.compute.nearest import strongest
-from features.compute.rows import dense_block
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
-from features.recommend.models.neighbors import RECENCY, NearTracks, shared_influence, shared_influences
+from features.recommend.models.neighbors import RECENCY, NearTracks
 from features.recommend.models.proximity import PROXIMITY, proximity
+from features.recommend.models.ridge import LEAST, Solution, inverted, solve
 
 BLOCK_CELLS = 8_000_000
-KEPT_CELLS = 128_000_000
-"""Cells up to which what is between rows and tracks is kept once it is asked for, 512 MB."""
-LEAST = 1e-9
 
 
 @dataclass(eq=False)
@@ -75,9 +70,9 @@ class Ease:
         self.scale_ = self.solution_.diagonal**-self.exponent
         return self
 
-    def _solved(self, history: History, rows: sp.csr_matrix) -> "_Solution":
+    def _solved(self, history: History, rows: sp.csr_matrix) -> Solution:
         square = _squares(history.values(self.weight_power))
-        return _solve(rows, _ridge(square, self.ridge, self.ridge_power, self.dropout))
+        return solve(rows, _ridge(square, self.ridge, self.ridge_power, self.dropout))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: the history's part in each track."""
@@ -181,7 +176,7 @@ class LocalEase(NearTracks):
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         square = _squares(history.values(self.weight_power))
         each = _ridge(square, self.ridge, self.ridge_power, self.dropout)
-        solution = _solve(_rows(history, self.weight_power, self.degree_power), each)
+        solution = solve(_rows(history, self.weight_power, self.degree_power), each)
         tracks = len(history.listeners)
         scale = solution.diagonal**-self.exponent
         blocks = []
@@ -250,172 +245,6 @@ class ProximityEase(NearTracks):
         return self
 
 
-@dataclass(eq=False)
-class UserEase:
-    """EASE turned round: each user as a linear function of the others, on rows scaled by both degrees.
-
-    A user's weights for the others are K (K' + L)^-1 without the user's own column, exactly as if the system had been
-    solved without them; K compares the recent history with what others hear.
-
-    Args:
-        ridge: relative to the mean diagonal of the users' Gram matrix.
-        dropout: as of `Ease`.
-        degree_power: rows are divided by degree to it.
-        popularity_power: columns likewise, when users are compared.
-        output_power: columns are divided by popularity to it, when scores are summed.
-        weight_power: of the weights.
-        half_life: of the history at scoring, in tracks played since.
-        floor: what is never forgotten of it.
-        strength: power of the weights in it.
-    """
-
-    space: ClassVar[Mapping[str, Range]] = {
-        "ridge": Range(0.02, 20, log=True),
-        "dropout": Range(0.0, 0.8, also=(0.0,)),
-        "degree_power": Range(0.0, 0.6),
-        "popularity_power": Range(0.0, 0.6),
-        "output_power": Range(-0.1, 0.3),
-        "weight_power": Range(0.0, 1.0, also=(0.0,)),
-        **RECENCY,
-    }
-
-    ridge: float = 7.0
-    dropout: float = 0.25
-    degree_power: float = 0.2
-    popularity_power: float = 0.2
-    output_power: float = 0.2
-    weight_power: float = 0.0
-    half_life: float = 13.0
-    floor: float = 0.05
-    strength: float = 0.3
-
-    def fit(self, history: History) -> Self:
-        """Inverts the users' side."""
-        values = history.values(self.weight_power)
-        popularity = np.maximum(history.listeners, 1).astype(np.float64)
-        rows, columns = (
-            sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power),
-            popularity**-self.popularity_power,
-        )
-        scaled = (rows @ values @ sp.diags(columns)).tocsr()
-        gram = (scaled @ scaled.T).toarray().astype(np.float64)
-        own = gram.diagonal().copy()
-        mean = own[history.degree > 0].mean() if history.weights.nnz else 1.0
-        gram[np.diag_indices_from(gram)] += self.ridge * mean + LEAST + self.dropout / (1.0 - self.dropout) * own
-        self.inverse_ = inverted(gram)
-        self.between_: np.ndarray | None = None
-        self.others_ = scaled.T.tocsr()
-        recent = history.recent(self.half_life, self.floor, self.strength)
-        self.scored_ = (rows @ recent @ sp.diags(columns)).tocsr()
-        self.scored_.sort_indices()  # in the order of the history, which a product does not keep
-        self.outputs_ = (values @ sp.diags(popularity**-self.output_power)).T.tocsr().astype(np.float32)
-        return self
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """(n, tracks) float32: what others hear, by how they predict the user."""
-        return np.ascontiguousarray((self.outputs_ @ self._between(users).astype(np.float32).T).T)
-
-    def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h,) float64: each other user's part, shared out over what both have in common."""
-        given = self._between(np.array([user]))[0] * np.asarray(self.outputs_[tracks].sum(axis=0)).ravel()
-        history, worth = liked_row(self.scored_, user)
-        return shared_influence(worth, self.others_[history], given)
-
-    def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
-        """(h, n) float64: likewise."""
-        if self.between_ is None:  # all at once: one after another, the whole inverse would be read for each
-            self.between_ = np.empty(self.inverse_.shape, np.float32)
-            step = max(1, BLOCK_CELLS // max(len(self.inverse_), 1))
-            for start in range(0, len(self.inverse_), step):
-                users = np.arange(start, min(len(self.inverse_), start + step))
-                self.between_[users] = self._between(users)
-        history, worth = liked_row(self.scored_, user)
-        theirs = dense_block(self.others_, history, np.arange(len(self.inverse_)))
-        return shared_influences(worth, theirs, self.between_[user].astype(np.float64), self.outputs_[tracks])
-
-    def _between(self, users: np.ndarray) -> np.ndarray:
-        """(n, users) float64: how others predict each of these."""
-        place = np.arange(len(users))
-        alike = (self.scored_[users] @ self.others_).toarray()
-        alike[place, users] = 0.0
-        through = alike @ self.inverse_
-        through -= (through[place, users] / self.inverse_[users, users])[:, None] * self.inverse_[users]
-        through[place, users] = 0.0  # a user must not predict themselves
-        return through
-
-
-@dataclass(frozen=True, eq=False)
-class _Solution:
-    """P = (R'R + L)^-1, by itself or as L^-1 - L^-1 R' C R L^-1 with C = (1 + R L^-1 R')^-1.
-
-    Attributes:
-        rows: (m, tracks) CSR, R.
-        ridge: (tracks,) float64, L.
-        inverse: (tracks, tracks) float64, P; or (m, m), C.
-        diagonal: (tracks,) float64, of P.
-    """
-
-    rows: sp.csr_matrix
-    ridge: np.ndarray
-    inverse: np.ndarray
-    diagonal: np.ndarray
-    by_rows: bool
-
-    def times(self, left: sp.csr_matrix) -> np.ndarray:
-        """(n, tracks) float64: `left` (n, tracks) CSR times P."""
-        if not self.by_rows:
-            return left @ self.inverse
-        scaled = left.multiply(1.0 / self.ridge[None, :]).tocsr()
-        through = (scaled @ self.rows.T).toarray() @ self.inverse
-        return scaled.toarray() - (self.rows.T @ through.T).T / self.ridge[None, :]
-
-    def columns(self, chosen: np.ndarray) -> np.ndarray:
-        """(n, tracks) float64: the chosen rows of P, which is symmetric."""
-        ones = np.ones(len(chosen))
-        return self.times(sp.csr_matrix((ones, (np.arange(len(chosen)), chosen)), shape=(len(chosen), len(self.ridge))))
-
-    def block(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """(l, r) float64: P of some tracks by others."""
-        if not self.by_rows:
-            return self.inverse[np.ix_(left, right)]
-        if self._between is not None:
-            between = self._between[np.ix_(left, right)]
-        else:
-            through = self._through[right] if self._through is not None else self._of_track[right] @ self.inverse
-            between = self._of_track[left] @ np.ascontiguousarray(through.T)
-        own = np.where(left[:, None] == right[None, :], 1.0 / self.ridge[left][:, None], 0.0)
-        found: np.ndarray = own - between / (self.ridge[left][:, None] * self.ridge[right][None, :])
-        return found
-
-    @cached_property
-    def _of_track(self) -> sp.csr_matrix:
-        """(tracks, m) CSR: R'."""
-        return self.rows.T.tocsr()
-
-    @cached_property
-    def _through(self) -> np.ndarray | None:
-        """(tracks, m) float32: R' C, where it fits."""
-        if self.rows.shape[0] * self.rows.shape[1] > KEPT_CELLS:
-            return None
-        kept = np.empty(self._of_track.shape, np.float32)
-        step = max(1, BLOCK_CELLS // max(self.rows.shape[0], 1))
-        for start in range(0, len(kept), step):
-            kept[start : start + step] = self._of_track[start : start + step] @ self.inverse
-        return kept
-
-    @cached_property
-    def _between(self) -> np.ndarray | None:
-        """(tracks, tracks) float32: R' C R, where it fits."""
-        if self._through is None or self.rows.shape[1] ** 2 > KEPT_CELLS:
-            return None
-        kept = np.empty((len(self._through), len(self._through)), np.float32)
-        step = max(1, BLOCK_CELLS // max(len(kept), 1))
-        for start in range(0, len(kept), step):
-            part = np.ascontiguousarray(self._through[start : start + step].T)
-            kept[start : start + step] = (self._of_track @ part).T
-        return kept
-
-
 def _rows(history: History, weight_power: float, degree_power: float) -> sp.csr_matrix:
     """(users, tracks) float32 CSR: training rows, weighed down by degree, as much in all as without."""
     values = history.values(weight_power)
@@ -436,35 +265,3 @@ def _ridge(square: np.ndarray, ridge: float, ridge_power: float, dropout: float)
     mean = square[square > 0].mean() if square.any() else 1.0
     each: np.ndarray = ridge * (np.maximum(square, 0.5) / mean) ** ridge_power + dropout / (1.0 - dropout) * square
     return each
-
-
-def _solve(rows: sp.csr_matrix, each: np.ndarray) -> _Solution:
-    rows = rows[np.diff(rows.indptr) > 0].astype(np.float64)
-    if rows.shape[0] >= rows.shape[1]:
-        gram = (rows.T @ rows).toarray()
-        gram[np.diag_indices_from(gram)] += each
-        inverse = inverted(gram)
-        return _Solution(rows, each, inverse, np.maximum(inverse.diagonal(), LEAST), by_rows=False)
-    scaled = (rows @ sp.diags(1.0 / np.sqrt(each))).tocsr()
-    gram = (scaled @ scaled.T).toarray()
-    gram[np.diag_indices_from(gram)] += 1.0
-    inverse = inverted(gram)
-    columns = rows.tocsc()
-    diagonal = np.empty(rows.shape[1])
-    step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
-    for start in range(0, rows.shape[1], step):
-        block = columns[:, start : start + step]
-        through = (block.T @ inverse).T  # C is symmetric
-        diagonal[start : start + step] = np.asarray(block.multiply(through).sum(axis=0)).ravel()
-    return _Solution(rows, each, inverse, np.maximum(1.0 / each - diagonal / each**2, LEAST), by_rows=True)
-
-
-def inverted(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of a symmetric positive definite matrix, which is overwritten."""
-    if not len(matrix):
-        return matrix
-    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1, overwrite_a=1)
-    assert failed == 0, "the ridge keeps the matrix positive definite"
-    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    lower = np.tril(inverse)
-    return lower + np.tril(lower, -1).T

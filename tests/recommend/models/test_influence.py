@@ -7,7 +7,7 @@ from features.recommend.history import History
 from features.recommend.models import MODELS
 from features.recommend.models.contract import Model
 from features.recommend.models.factors import IALS, SideIALS
-from features.recommend.models.linear import UserEase
+from features.recommend.models.linear_users import UserEase
 from features.recommend.models.neighbors import UserKNN
 from features.recommend.models.personal import Personal
 from tests.recommend.models.histories import random_history

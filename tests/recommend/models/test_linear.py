@@ -5,7 +5,7 @@ import pytest
 
 from features.recommend.history import History
 from features.recommend.models.content import side_rows
-from features.recommend.models.linear import Cease, Ease, LocalEase, UserEase
+from features.recommend.models.linear import Cease, Ease, LocalEase
 from tests.recommend.models.histories import random_history
 
 SETTINGS = [
@@ -68,7 +68,8 @@ def test_the_smaller_side_is_inverted():
 def test_small_blocks_make_the_same_scores(size, model, monkeypatch):
     history = random_history(1, silent=2, **size)
     whole = model().fit(history).scores(np.arange(size["users"]))
-    monkeypatch.setattr("features.recommend.models.linear.BLOCK_CELLS", 3 * size["tracks"])
+    for module in ("linear", "ridge"):
+        monkeypatch.setattr(f"features.recommend.models.{module}.BLOCK_CELLS", 3 * size["tracks"])
     np.testing.assert_allclose(model().fit(history).scores(np.arange(size["users"])), whole, atol=1e-6)
 
 
@@ -128,27 +129,3 @@ def test_local_ease_keeps_each_tracks_strongest_sources(size, how):
     expected = recent(history, model) @ weights
     known = np.abs(expected).max(axis=1) > 0  # others get what is popular
     np.testing.assert_allclose(model.scores(np.arange(size["users"]))[known], expected[known], atol=1e-6)
-
-
-@SIDES
-@pytest.mark.parametrize("output_power", [0.0, 0.3])
-def test_user_ease_is_solved_as_if_each_listener_were_not_there(size, output_power):
-    history = random_history(5, silent=2, refused=20, **size)
-    model = UserEase(ridge=0.5, dropout=0.2, output_power=output_power, weight_power=0.5, popularity_power=0.1)
-    model.fit(history)
-    values = history.values(0.5).toarray().astype(np.float64)
-    degree, popularity = (np.maximum((values > 0).sum(axis=axis), 1) for axis in (1, 0))
-    scaled, asking = (
-        matrix / degree[:, None] ** model.degree_power / popularity[None, :] ** 0.1
-        for matrix in (values, recent(history, model))
-    )
-    gram = scaled @ scaled.T
-    own = np.diag(gram).copy()
-    system = gram + np.diag(0.5 * own[own > 0].mean() + 0.25 * own)
-    made = model.scores(np.arange(size["users"]))
-    for user in range(size["users"]):
-        others = np.delete(np.arange(size["users"]), user)
-        between = np.linalg.solve(system[np.ix_(others, others)], scaled[others] @ asking[user])
-        expected = between @ (values[others] / popularity[None, :] ** output_power)
-        np.testing.assert_allclose(made[user], expected, atol=1e-5)
-    assert np.abs(made).max() > 0.05
