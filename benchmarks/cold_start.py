@@ -1,6 +1,6 @@
 """How lists fare where there is little to go by: short histories, tracks few have heard, newcomers.
 
-`python -m benchmarks.cold_start --data FOLDER --cache FOLDER [--only PART ...] [NAME ...]` takes data sets as
+`python -m benchmarks.cold_start --data FOLDER --cache FOLDER [--only PART] [NAME ...]` takes data sets as
 `benchmarks.quality.datasets` reads them. Parts: `evidence` cuts the histories of asked listeners to their first tracks
 and sets hybrid beside collaborative; `kinds` places tracks that nobody has heard by one kind of knowledge alone, and by
 all but one (playlists); `stated` makes lists of stated tastes (playlists); `market` draws lists of few to those of all
@@ -55,16 +55,19 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
     parser.add_argument("--cache", type=Path, default=Path("data/quality"), help="where what is fetched is kept")
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", action="append", choices=PARTS, help="of all parts; may be given again")
     given = parser.parse_args()
+    if unknown := sorted(set(given.names) - set(NAMES)):
+        parser.error(f"no data set {unknown[0]!r}; there are {', '.join(NAMES)}")
+    parts = given.only or PARTS
     with threadpool_limits(1):
-        if "kinds" in given.only:
+        if "kinds" in parts:
             kinds(load("playlists-cold", given.data, given.cache))
-        if "stated" in given.only:
+        if "stated" in parts:
             stated(given.data, given.cache)
-        if "market" in given.only:
+        if "market" in parts:
             market(given.data, given.cache)
-        for name in (given.names or NAMES) if "evidence" in given.only else ():
+        for name in (given.names or NAMES) if "evidence" in parts else ():
             evidence(name, given.data, given.cache)
 
 
@@ -261,3 +264,7 @@ def only(relevant: sp.csr_matrix, tracks: np.ndarray) -> sp.csr_matrix:
     kept.eliminate_zeros()
     kept.sort_indices()
     return kept
+
+
+if __name__ == "__main__":
+    main()
