@@ -1,20 +1,22 @@
 """The best tracks of every user by the product of factors, out of all tracks, exact, without a users × tracks matrix.
 
-The obvious way is `top_k(users @ tracks.T)`. This one is the same without the product at once and with one difference:
-what is compared are not the float32 products of BLAS, whose last bits depend on the shapes of its blocks and on the
-machine, but exact-to-float64 sums. BLAS only says which few are worth summing up:
+The obvious way is `top_k(users @ tracks.T)`. This one never has that product whole, and differs in one thing: what is
+compared are not the float32 products of BLAS, whose last bits depend on the shapes of its blocks and on the machine,
+but sums in float64 in a fixed order. BLAS only says which few are worth summing up:
 
 1. Tracks are laid out by the length of their factors, longest first. The good ones come early, and as soon as
    |user| · |track| is below a user's n-th best score, no later track can enter (Cauchy & Schwarz): the user is done.
-2. A block of users times a block of tracks is one float32 matrix product that stays in the cache.
+2. A block of users times a block of tracks is one float32 matrix product that stays in the cache; what was heard is
+   written over with -inf.
 3. One pass over it passes over, a chunk at a time, what is below the user's n-th best score by more than float32 can
-   be wrong, d · 2^-24 · |user| · |track| (Higham 2002, section 3.1), whatever the order of its sums.
-4. What is left, some hundreds of tracks, is summed up in float64, in order of the dimensions, and goes through a heap
-   of the n best under a total order: the higher score, then the lower number.
+   be wrong, d · 2^-24 · |user| · |track| (Higham 2002, section 3.1), whatever the order of its sums. The first block is
+   wide, and the bar in it is what n of its products reach, by the maxima of groups.
+4. What is left, little more than n tracks, is summed up in float64 and goes through a heap of the n best under a total
+   order: the higher score, then the lower number.
 
-So the result depends neither on blocks, shards and threads nor on the BLAS. Cost: that of the matrix product, and
-about as much again; less where tracks' lengths differ. Memory: a copy of the tracks' factors and, each thread, a block
-of products.
+So the result depends neither on blocks, shards and threads nor on the BLAS. Cost: that of the matrix product and half
+as much again; less where tracks' lengths differ. Memory: a copy of the tracks' factors and, each thread, a block of
+products.
 
 Source:
     Teflioudi, Gemulla & Mykytiuk (2015), "LEMP: fast retrieval of large entries in a matrix product", for the bound by
@@ -22,6 +24,7 @@ Source:
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,10 +32,13 @@ from numba import njit
 
 from features.compute.shards import over_shards
 
-USER_BLOCK, TRACK_BLOCK = 256, 1024
-"""A block of products takes a megabyte: it is read where it was written, in the cache."""
+USER_BLOCK, TRACK_BLOCK = 512, 576
+"""A block of products takes a megabyte: it is read where it was written, in the cache. Rows of it are no power of two
+apart, or they would crowd into the same lines of the cache."""
 CHUNK = 64
 """Products that are passed over together where none is high enough."""
+GROUP, SEED_GROUPS = 16, 5
+"""Products of which the highest is taken for the first bar, and of those groups how many for each place in the list."""
 ROUNDING = 2.0**-24
 """Of float32, relative."""
 TINY = 2.0**-120
@@ -61,11 +67,13 @@ class TracksByLength:
     Attributes:
         factors: (tracks, d) float32, longest first.
         numbers: (tracks,) int32: of the tracks; among those of one length the lower comes first.
+        places: (tracks,) int32: where each number stands.
         lengths: (tracks,) float64, of `factors`, falling.
     """
 
     factors: np.ndarray
     numbers: np.ndarray
+    places: np.ndarray
     lengths: np.ndarray
 
 
@@ -80,7 +88,10 @@ def by_length(factors: np.ndarray) -> TracksByLength:
     """
     lengths = _lengths(factors, "tracks")
     order = np.argsort(-lengths, kind="stable")
-    return TracksByLength(np.ascontiguousarray(factors[order], np.float32), order.astype(np.int32), lengths[order])
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    laid_out = np.ascontiguousarray(factors[order], np.float32)
+    return TracksByLength(laid_out, order.astype(np.int32), places, lengths[order])
 
 
 def top_n(
@@ -135,23 +146,32 @@ def top_n_of(users: np.ndarray, tracks: TracksByLength, heard: sp.csr_matrix, n:
     if best.size:
         begins, columns = heard.indptr.astype(np.int64), heard.indices.astype(np.int32, copy=False)
         no_taste = lengths == 0.0
-        products = np.empty((USER_BLOCK, TRACK_BLOCK), np.float32)
+        bounds = _track_blocks(len(tracks.numbers), shape[1])
+        hidden, next_hidden = _places(columns, begins, tracks.places), begins[:-1].copy()
+        room = np.empty(USER_BLOCK * max(end - first for first, end in bounds), np.float32)
         for start in range(0, len(users), USER_BLOCK):
             rows = start + np.flatnonzero(~no_taste[start : start + USER_BLOCK])
-            for first in range(0, len(tracks.numbers), TRACK_BLOCK):
+            for first, end in bounds:
                 bound = lengths[rows] * tracks.lengths[first]
                 going_on = ~(best[rows, 0] > bound * (1.0 + 1e-9))  # the worst stands in front
                 rows, bound = rows[going_on], bound[going_on]
                 if not len(rows):
                     break
-                block = tracks.factors[first : first + TRACK_BLOCK]
-                made = products[: len(rows), : len(block)]
-                np.matmul(users[rows], block.T, out=made)
+                made = room[: len(rows) * (end - first)].reshape(len(rows), end - first)
+                np.matmul(users[rows], tracks.factors[first:end].T, out=made)
+                _hide(made, first, rows, hidden, next_hidden, begins)
                 wrong = 2.0 * (users.shape[1] + 2) * ROUNDING * bound + TINY
-                _offer(made, first, rows, wrong, users, tracks.factors, tracks.numbers, begins, columns, best, numbers)
+                _offer(made, first, rows, wrong, users, tracks.factors, tracks.numbers, best, numbers)
         _put_in_order(best, numbers)
         _first_unheard(np.flatnonzero(no_taste), begins, columns, len(tracks.numbers), best, numbers)
     return TopN(numbers, best.astype(np.float32))
+
+
+def _track_blocks(tracks: int, n: int) -> list[tuple[int, int]]:
+    """Blocks of tracks; the first is wide enough that its groups' maxima say much of the n-th best score."""
+    wide = max(TRACK_BLOCK, SEED_GROUPS * GROUP * n)
+    bounds = [0, *range(min(wide, tracks), tracks, TRACK_BLOCK), tracks]
+    return list(pairwise(bounds))
 
 
 def _lengths(factors: np.ndarray, whose: str) -> np.ndarray:
@@ -167,6 +187,27 @@ def _lengths(factors: np.ndarray, whose: str) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
+def _places(columns: np.ndarray, begins: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(pairs,) int32: where what was heard stands among the tracks as they are tried, ascending in each row."""
+    made = places[columns]
+    for row in range(len(begins) - 1):
+        made[begins[row] : begins[row + 1]].sort()
+    return made
+
+
+@njit(nogil=True, cache=True)
+def _hide(
+    products: np.ndarray, first: int, rows: np.ndarray, hidden: np.ndarray, next_hidden: np.ndarray, begins: np.ndarray
+) -> None:
+    """Writes -inf over the products with what was heard, and moves `next_hidden` on."""
+    for place_of_row in range(len(rows)):
+        row = rows[place_of_row]
+        while next_hidden[row] < begins[row + 1] and hidden[next_hidden[row]] < first + products.shape[1]:
+            products[place_of_row, hidden[next_hidden[row]] - first] = -np.inf
+            next_hidden[row] += 1
+
+
+@njit(nogil=True, cache=True)
 def _offer(
     products: np.ndarray,
     first: int,
@@ -175,37 +216,52 @@ def _offer(
     users: np.ndarray,
     factors: np.ndarray,
     order: np.ndarray,
-    begins: np.ndarray,
-    columns: np.ndarray,
     best: np.ndarray,
     numbers: np.ndarray,
 ) -> None:
     """Offers each row's products with the tracks from `first` on to the row's heap in `best` and `numbers`."""
-    width = best.shape[1]
-    for place_of_row in range(len(rows)):
-        row, of_row = rows[place_of_row], products[place_of_row]
-        least = _least(best[row, 0], wrong[place_of_row])
-        for start in range(0, len(of_row), CHUNK):
-            stop = min(start + CHUNK, len(of_row))
-            if not _any_from(of_row[start:stop], least):
-                continue
-            for place in range(start, stop):
-                number = order[first + place]
-                if of_row[place] < least or _holds(columns, begins[row], begins[row + 1], number):
+    n = best.shape[1]
+    for line in range(len(rows)):
+        row, of_row = rows[line], products[line]
+        least = _least(best[row, 0], wrong[line])
+        if first == 0 and len(of_row) >= 2 * GROUP * n:
+            least = _least(_seed(of_row, n) - wrong[line], wrong[line])
+        start = _next_chunk(of_row, 0, least)
+        while start < len(of_row):
+            for place in range(start, min(start + CHUNK, len(of_row))):
+                if of_row[place] < least or of_row[place] == -np.inf:
                     continue
-                score = _product(users[row], factors[first + place])
+                number, score = order[first + place], _product(users, row, factors, first + place)
                 if _is_worse(best[row, 0], numbers[row, 0], score, number):
-                    _sink(best[row], numbers[row], width, score, number)
-                    least = _least(best[row, 0], wrong[place_of_row])
+                    _sink(best, numbers, row, n, score, number)
+                    least = max(least, _least(best[row, 0], wrong[line]))
+            start = _next_chunk(of_row, start + CHUNK, least)
 
 
 @njit(nogil=True, cache=True)
-def _any_from(values: np.ndarray, least: np.float32) -> bool:
-    """Whether any value is `least` or more; counted, since a loop that stops early is not done in vectors."""
-    count = 0
-    for place in range(len(values)):
-        count += values[place] >= least
-    return count > 0
+def _seed(products: np.ndarray, n: int) -> np.float32:
+    """float32 that n products reach: the n-th highest of the maxima of groups, each of every so-manieth product."""
+    groups = len(products) // GROUP
+    highest = products[:groups].copy()
+    for start in range(groups, groups * GROUP, groups):
+        some = products[start : start + groups]
+        for group in range(groups):
+            highest[group] = max(some[group], highest[group])
+    return np.partition(highest, groups - n)[groups - n]
+
+
+@njit(nogil=True, cache=True)
+def _next_chunk(products: np.ndarray, start: int, least: np.float32) -> int:
+    """Where the first chunk from `start` on begins that has a product of `least` or more; the end if there is none."""
+    while start < len(products):
+        chunk = products[start : min(start + CHUNK, len(products))]
+        count = 0
+        for place in range(len(chunk)):  # to the end: a loop that stops early is not done in vectors
+            count += chunk[place] >= least
+        if count:
+            return start
+        start += CHUNK
+    return len(products)
 
 
 @njit(nogil=True, cache=True)
@@ -215,25 +271,23 @@ def _least(worst: float, wrong: float) -> np.float32:
 
 
 @njit(nogil=True, cache=True)
-def _product(one: np.ndarray, other: np.ndarray) -> float:
-    """float64 sum in order of the dimensions; products of float32 are exact in it."""
-    total = 0.0
-    for k in range(len(one)):
-        total += np.float64(one[k]) * np.float64(other[k])
-    return total
-
-
-@njit(nogil=True, cache=True)
-def _holds(columns: np.ndarray, low: int, high: int, number: int) -> bool:
-    """Whether a number is among sorted `columns[low:high]`."""
-    end = high
-    while low < high:
-        middle = (low + high) // 2
-        if columns[middle] < number:
-            low = middle + 1
-        else:
-            high = middle
-    return low < end and columns[low] == number
+def _product(users: np.ndarray, user: int, factors: np.ndarray, track: int) -> float:
+    """float64 sum, every eighth dimension by itself and then those eight; products of float32 are exact in it."""
+    a = b = c = d = e = f = g = h = 0.0
+    whole = users.shape[1] // 8 * 8
+    for k in range(0, whole, 8):
+        a += np.float64(users[user, k]) * np.float64(factors[track, k])
+        b += np.float64(users[user, k + 1]) * np.float64(factors[track, k + 1])
+        c += np.float64(users[user, k + 2]) * np.float64(factors[track, k + 2])
+        d += np.float64(users[user, k + 3]) * np.float64(factors[track, k + 3])
+        e += np.float64(users[user, k + 4]) * np.float64(factors[track, k + 4])
+        f += np.float64(users[user, k + 5]) * np.float64(factors[track, k + 5])
+        g += np.float64(users[user, k + 6]) * np.float64(factors[track, k + 6])
+        h += np.float64(users[user, k + 7]) * np.float64(factors[track, k + 7])
+    rest = 0.0
+    for k in range(whole, users.shape[1]):
+        rest += np.float64(users[user, k]) * np.float64(factors[track, k])
+    return ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
 
 
 @njit(nogil=True, cache=True)
@@ -243,20 +297,22 @@ def _is_worse(score: float, number: int, other_score: float, other_number: int) 
 
 
 @njit(nogil=True, cache=True)
-def _sink(scores: np.ndarray, numbers: np.ndarray, size: int, score: float, number: int) -> None:
-    """Puts an entry in the place of the worst of a heap of `size`."""
+def _sink(best: np.ndarray, numbers: np.ndarray, row: int, size: int, score: float, number: int) -> None:
+    """Puts an entry in the place of the worst, which stands in front, of a row's heap of `size`."""
     place = 0
     while True:
         below = 2 * place + 1
         if below >= size:
             break
-        if below + 1 < size and _is_worse(scores[below + 1], numbers[below + 1], scores[below], numbers[below]):
+        if below + 1 < size and _is_worse(
+            best[row, below + 1], numbers[row, below + 1], best[row, below], numbers[row, below]
+        ):
             below += 1
-        if not _is_worse(scores[below], numbers[below], score, number):
+        if not _is_worse(best[row, below], numbers[row, below], score, number):
             break
-        scores[place], numbers[place] = scores[below], numbers[below]
+        best[row, place], numbers[row, place] = best[row, below], numbers[row, below]
         place = below
-    scores[place], numbers[place] = score, number
+    best[row, place], numbers[row, place] = score, number
 
 
 @njit(nogil=True, cache=True)
@@ -266,7 +322,7 @@ def _put_in_order(best: np.ndarray, numbers: np.ndarray) -> None:
         for last in range(best.shape[1] - 1, 0, -1):
             score, number = best[row, last], numbers[row, last]
             best[row, last], numbers[row, last] = best[row, 0], numbers[row, 0]
-            _sink(best[row], numbers[row], last, score, number)
+            _sink(best, numbers, row, last, score, number)
 
 
 @njit(nogil=True, cache=True)
