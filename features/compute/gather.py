@@ -40,6 +40,19 @@ def products_at(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: 
     return out
 
 
+def likeness_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(n, m) float32 products of rows of `left` (·, d) and rows of `right` (·, d), float32 CSR matrices."""
+    out = np.zeros(columns.shape, np.float32)
+
+    def shard(start: int, stop: int) -> None:
+        _likeness(
+            *(*_arrays(left), *_arrays(right), right.shape[1]), rows[start:stop], columns[start:stop], out[start:stop]
+        )
+
+    _over_rows(len(rows), shard)
+    return out
+
+
 def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n, m) float32 entries of the product of two float32 CSR matrices, which is not made.
 
@@ -55,15 +68,22 @@ def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns
     return out
 
 
-def best_sums(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, k: int) -> np.ndarray:
+def best_sums(
+    left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, k: int, without: sp.csr_matrix | None = None
+) -> np.ndarray:
     """(n, k) int32: the columns of the k highest entries above 0 of rows of the product, -1 for fewer; in no order.
 
-    Of equal ones the lower column is in.
+    Of equal ones the lower column is in. Entries of `without`, of the shape of the product, are left out.
     """
     out = np.full((len(rows), k), -1, np.int32)
+    if without is None:
+        without = sp.csr_matrix((left.shape[0], right.shape[1]), dtype=bool)
 
     def shard(start: int, stop: int) -> None:
-        _best(*_arrays(left), *_arrays(right), right.shape[1], rows[start:stop], out[start:stop])
+        _best(
+            *(*_arrays(left), *_arrays(right), right.shape[1]),
+            *(without.indptr, without.indices, rows[start:stop], out[start:stop]),
+        )
 
     if k:
         _over_rows(len(rows), shard)
@@ -129,6 +149,36 @@ def _products(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np
 
 
 @njit(nogil=True, cache=True)
+def _likeness(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    right_indptr: np.ndarray,
+    right_indices: np.ndarray,
+    right_data: np.ndarray,
+    width: int,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    own = np.zeros(width, np.float32)
+    for row in range(len(rows)):
+        begin, end = indptr[rows[row]], indptr[rows[row] + 1]
+        for at in range(begin, end):
+            own[indices[at]] = data[at]
+        for place in range(columns.shape[1]):
+            column = columns[row, place]
+            if column < 0:
+                continue
+            total = np.float32(0.0)
+            for at in range(right_indptr[column], right_indptr[column + 1]):
+                total += own[right_indices[at]] * right_data[at]
+            out[row, place] = total
+        for at in range(begin, end):
+            own[indices[at]] = np.float32(0.0)
+
+
+@njit(nogil=True, cache=True)
 def _sums(
     indptr: np.ndarray,
     indices: np.ndarray,
@@ -165,6 +215,8 @@ def _best(
     right_indices: np.ndarray,
     right_data: np.ndarray,
     width: int,
+    without_indptr: np.ndarray,
+    without_indices: np.ndarray,
     rows: np.ndarray,
     out: np.ndarray,
 ) -> None:
@@ -183,6 +235,8 @@ def _best(
                     seen[column] = True
                     touched[count] = column
                     count += 1
+        for at in range(without_indptr[rows[row]], without_indptr[rows[row] + 1]):
+            sums[without_indices[at]] = np.float32(0.0)
         held = 0
         for at in range(count):
             column = touched[at]

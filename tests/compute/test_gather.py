@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.compute import gather
-from features.compute.gather import best_sums, entries_at, products_at, sums_at
+from features.compute.gather import best_sums, entries_at, likeness_at, products_at, sums_at
 from features.compute.topk import top_k
 
 seeds = st.integers(0, 2**32 - 1)
@@ -64,15 +64,27 @@ def test_sums_are_those_of_the_product_bit_by_bit(seed):
     np.testing.assert_array_equal(sums_at(left, right, rows, columns), at((left @ right).toarray()[rows], columns))
 
 
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_likeness_is_the_product_of_sparse_rows(seed):
+    rng = np.random.default_rng(seed)
+    left, right = matrix(rng, 9, 20, 0.4), matrix(rng, 25, 20, 0.3)  # of quarters: exact sums
+    rows, columns = rng.integers(0, 9, 8), choice(rng, 8, 25, 6)
+    expected = at((left @ right.T).toarray()[rows], columns)
+    np.testing.assert_array_equal(likeness_at(left, right, rows, columns), expected)
+
+
 @settings(max_examples=60, deadline=None)
-@given(seeds, st.integers(1, 30))
-def test_the_best_are_the_highest_above_nothing_of_equal_ones_the_lower(seed, k):
+@given(seeds, st.integers(1, 30), st.booleans())
+def test_the_best_are_the_highest_above_nothing_of_equal_ones_the_lower(seed, k, leaves_out):
     rng = np.random.default_rng(seed)
     left, right = matrix(rng, 10, 15, 0.4), matrix(rng, 15, 25)
     rows = rng.integers(0, 10, 11)
+    without = matrix(rng, 10, 25) != 0 if leaves_out else None
     dense = (left @ right).toarray()[rows]
-    expected = top_k(np.where(dense > 0, dense, -np.inf), k)
-    found = best_sums(left, right, rows, k)
+    able = dense > 0 if without is None else (dense > 0) & ~without.toarray()[rows]
+    expected = top_k(np.where(able, dense, -np.inf), k)
+    found = best_sums(left, right, rows, k, without)
     assert found.shape == (11, k)
     for ours, theirs in zip(found, expected, strict=True):
         assert sorted(ours[ours >= 0].tolist()) == sorted(theirs[theirs >= 0].tolist())

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog
 from features.compute.embeddings import standardized_audio
+from features.compute.gather import likeness_at, products_at
 from features.compute.rows import row_entries
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
@@ -118,21 +119,18 @@ class Content:
         named = named_features(history.catalog)
         if self.scores_heard:
             named["heard"] = sp.diags((history.listeners > 0).astype(np.float64)).tocsr()
-        felt = felt_features(history.catalog, self.seed)
-        fade = sp.diags(np.maximum(history.degree, 1.0) ** -0.5)
-        profiles: dict[str, sp.csr_matrix | np.ndarray] = {
-            kind: (fade @ _damped(self.scored_ @ matrix)).tocsr() + _stated(history, kind, matrix.shape)
-            for kind, matrix in named.items()
-        }
-        profiles |= {kind: fade @ (self.scored_ @ matrix) for kind, matrix in felt.items()}
-        share = {kind: getattr(self, kind) / _scale(rows) for kind, rows in profiles.items()}
-        self.named_, self.felt_ = _joined(named, felt, share)
-        self.named_profiles_, self.felt_profiles_ = _joined(
-            {kind: profiles[kind] for kind in named}, {kind: profiles[kind] for kind in felt}, share
-        )
+        self.features_ = named | felt_features(history.catalog, self.seed)
+        self.kinds_, self.history_ = tuple(named), history
+        users = len(history.degree)
+        some = np.unique(np.linspace(0, users - 1, MEAN_USERS).astype(np.int64))
+        profiles = self._profiles(np.arange(users) if users <= SMOOTHED_USERS else some)
+        self.share_ = {kind: getattr(self, kind) / _scale(rows) for kind, rows in profiles.items()}
+        self.named_, self.felt_ = self._joined(self.features_)
         self.known_ = (np.diff(self.named_.indptr) > 0) | np.any(self.felt_ != 0, axis=1)
-        self.smoothing_ = self._smoothing(history, profiles, fade)
-        some = np.unique(np.linspace(0, len(history.degree) - 1, MEAN_USERS).astype(np.int64))
+        self.smoothing_ = None
+        if users <= SMOOTHED_USERS:
+            self.named_profiles_, self.felt_profiles_ = self._joined(profiles)
+            self.smoothing_ = self._smoothing(history, profiles)
         some = some[history.degree[some] > 0]
         usual = np.zeros(len(self.known_))
         step = max(1, 4_000_000 // max(len(self.known_), 1))
@@ -142,10 +140,7 @@ class Content:
         power = np.where(history.listeners > 0, self.lift, self.cold_lift)
         appeal = np.exp(self.appeal * _from_mean(history.catalog.popularity))
         self.lift_ = (np.maximum(usual, 1e-3) ** -power * appeal).astype(np.float32)
-        self.kinds_, self.kind_ = (
-            tuple(named),
-            np.repeat(np.arange(len(named)), [kind.shape[1] for kind in named.values()]),
-        )
+        self.kind_ = np.repeat(np.arange(len(named)), [kind.shape[1] for kind in named.values()])
         self.usual_named_ = (self.named_.T @ self.lift_) / max(len(self.lift_), 1)
         self.usual_felt_ = (self.lift_ @ self.felt_) / max(len(self.lift_), 1)
         return self
@@ -153,6 +148,18 @@ class Content:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32, not negative: likeness to the profile; 0 for tracks of which nothing is known."""
         return self._above_least(users) * self.lift_[None, :]
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n, m) float32: likewise of each user's choice, from the least of these on."""
+        if self.smoothing_ is not None:
+            return np.take_along_axis(self.scores(users), np.maximum(tracks, 0), axis=1)
+        named, felt = self._joined(self._profiles(users))
+        rows = np.arange(len(users))
+        raw = likeness_at(named, self.named_, rows, tracks) + products_at(felt, self.felt_, rows, tracks)
+        raw -= np.where(tracks >= 0, raw, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+        some = np.maximum(tracks, 0)
+        raw[~self.known_[some] | (tracks < 0)] = 0.0
+        return raw * self.lift_[some]
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: how like each track of the history is to these, by its worth in it."""
@@ -174,8 +181,8 @@ class Content:
         Without lifts their sum is a track's score less the mean score.
         """
         if self.smoothing_ is None:
-            named = np.asarray(self.named_profiles_[user].todense(), np.float64).ravel()
-            felt = self.felt_profiles_[user].astype(np.float64)
+            rows, felt_rows = self._joined(self._profiles(np.array([user])))
+            named, felt = rows.toarray()[0].astype(np.float64), felt_rows[0].astype(np.float64)
         else:
             weight = self.smoothing_[user].astype(np.float64)
             named, felt = self.named_profiles_.T @ weight, weight @ self.felt_profiles_
@@ -193,18 +200,30 @@ class Content:
             begin += width
         return found
 
-    def _smoothing(
-        self,
-        history: History,
-        profiles: Mapping[str, sp.csr_matrix | np.ndarray],
-        fade: sp.dia_matrix,
-    ) -> np.ndarray | None:
-        """(users, users) float32: how much of whose scores each user takes; None where there are too many users."""
+    def _profiles(self, users: np.ndarray) -> dict[str, sp.csr_matrix | np.ndarray]:
+        """By kind, (n, k) float64: what the tracks of users' histories are, damped, with what they stated."""
+        scored, fade = self.scored_[users], sp.diags(np.maximum(self.history_.degree[users], 1.0) ** -0.5)
+        profiles: dict[str, sp.csr_matrix | np.ndarray] = {}
+        for kind, matrix in self.features_.items():
+            if kind in self.kinds_:
+                own = (fade @ _damped(scored @ matrix)).tocsr()
+                profiles[kind] = own + _stated(self.history_, kind, users, matrix.shape[1])
+            else:
+                profiles[kind] = fade @ (scored @ matrix)
+        return profiles
+
+    def _joined(self, rows: Mapping[str, sp.csr_matrix | np.ndarray]) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Kinds side by side, float32, each by the root of its share: products of rows have the share itself."""
+        root = {kind: np.sqrt(share) for kind, share in self.share_.items()}
+        named = sp.hstack([rows[kind] * root[kind] for kind in self.kinds_], format="csr")
+        felt = np.hstack([rows[kind] * root[kind] for kind in WAVES])
+        return named.astype(np.float32), np.ascontiguousarray(felt, np.float32)
+
+    def _smoothing(self, history: History, profiles: Mapping[str, sp.csr_matrix | np.ndarray]) -> np.ndarray:
+        """(users, users) float32: how much of whose scores each user takes."""
         users = len(history.degree)
-        if users > SMOOTHED_USERS:
-            return None
         alike = np.zeros((users, users))
-        heard = (fade @ self.scored_).tocsr()
+        heard = (sp.diags(np.maximum(history.degree, 1.0) ** -0.5) @ self.scored_).tocsr()
         for kind, rows in ({"heard": heard} | dict(profiles)).items():
             product = rows @ rows.T
             alike += getattr(self, kind) / _scale(rows) * (product.toarray() if sp.issparse(product) else product)
@@ -218,7 +237,7 @@ class Content:
     def _above_least(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: likeness, smoothed, from the user's least on; 0 for tracks of which nothing is known."""
         if self.smoothing_ is None:
-            named, felt = self.named_profiles_[users], self.felt_profiles_[users]
+            named, felt = self._joined(self._profiles(users))
             raw = (named @ self.named_.T).toarray()
         else:
             rows = self.smoothing_[users]
@@ -312,16 +331,6 @@ def by_rarity(matrix: sp.csr_matrix) -> sp.csr_matrix:
     return (sp.diags(1.0 / np.where(length > 0, length, 1.0)) @ weighed).tocsr()
 
 
-def _joined(
-    named: Mapping[str, sp.csr_matrix], felt: Mapping[str, np.ndarray], share: Mapping[str, float]
-) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Kinds side by side, each by the root of its share, so that products of rows have the share itself."""
-    return (
-        sp.hstack([matrix * np.sqrt(share[kind]) for kind, matrix in named.items()], format="csr").astype(np.float32),
-        np.hstack([matrix * np.sqrt(share[kind]) for kind, matrix in felt.items()]).astype(np.float32),
-    )
-
-
 def _waves(values: np.ndarray, known: np.ndarray, width: float, kind: str, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     count = WAVES[kind]
@@ -339,13 +348,12 @@ def _damped(sums: sp.csr_matrix) -> sp.csr_matrix:
     return sums
 
 
-def _stated(history: History, kind: str, shape: tuple[int, int]) -> sp.csr_matrix:
-    """(users, k) float64 CSR: stated artists and genres, in a profile as one track of each would stand."""
-    users = len(history.degree)
+def _stated(history: History, kind: str, users: np.ndarray, width: int) -> sp.csr_matrix:
+    """(n, k) float64 CSR: stated artists and genres, in a profile as one track of each would stand."""
     if history.stated is None or kind not in {"artist", "genre"}:
-        return sp.csr_matrix((users, shape[1]))
-    said = history.stated.artists if kind == "artist" else history.stated.genres
-    many = np.sqrt(np.maximum(np.diff(said.indptr), 1) * np.maximum(history.degree, 1.0))
+        return sp.csr_matrix((len(users), width))
+    said = (history.stated.artists if kind == "artist" else history.stated.genres)[users]
+    many = np.sqrt(np.maximum(np.diff(said.indptr), 1) * np.maximum(history.degree[users], 1.0))
     return (sp.diags(1.0 / many) @ said.astype(np.float64)).tocsr()
 
 

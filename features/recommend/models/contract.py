@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -39,6 +39,26 @@ class Model(Protocol):
 
     def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h, n) float64: the same, of each of `tracks` by itself; they must be distinct."""
+
+
+@runtime_checkable
+class ScoresSome(Protocol):
+    """A model that scores a choice of tracks without scoring all: what ranks at any scale."""
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n, m) float32, finite: what `scores` says of each user's choice, (n, m) int32; anything at empty places, -1.
+
+        A constant that is the same for all of a user's tracks may be missing or more.
+        """
+
+
+def scores_of(model: Model, users: np.ndarray, tracks: np.ndarray | None) -> np.ndarray:
+    """(n, m) float32: a model's scores of all tracks, or of each user's choice (`columns`)."""
+    if tracks is None:
+        return model.scores(users)
+    if isinstance(model, ScoresSome):
+        return model.scores_at(users, tracks)
+    return np.take_along_axis(model.scores(users), np.maximum(tracks, 0), axis=1)
 
 
 @dataclass(frozen=True)

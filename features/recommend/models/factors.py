@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
+from features.compute.gather import products_at
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
@@ -79,6 +80,12 @@ class ScaledSVD:
         """(n, tracks) float32: the rows as the first dimensions have them."""
         raw = (self.scored_[users] @ self.factors_) @ self.factors_.T
         return (raw * self.popularity_[None, :]).astype(np.float32)
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n, m) float32: likewise of each user's choice."""
+        own = (self.scored_[users] @ self.factors_).astype(np.float32)
+        raw = products_at(own, self.factors_.astype(np.float32), np.arange(len(users)), tracks)
+        return raw * self.popularity_.astype(np.float32)[np.maximum(tracks, 0)]
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
@@ -160,6 +167,10 @@ class IALS:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: products of factors."""
         return self.user_factors_[users] @ self.track_factors_.T
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n, m) float32: likewise of each user's choice."""
+        return products_at(self.user_factors_, self.track_factors_, users, tracks)
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact for the tracks' factors as they are, since the user's are linear in the history."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.gather import sums_at
 from features.compute.nearest import nearest
 from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History, liked_row
@@ -37,6 +38,11 @@ class NearTracks:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: sums of similarities to the history; popularity behind."""
         return popularity_behind((self.scored_[users] @ self.similarity_).toarray(), self.listeners_)
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n, m) float32: likewise of each user's choice."""
+        sums = sums_at(self.scored_, self.similarity_, users, tracks)
+        return popularity_behind(sums, self.listeners_, tracks)
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from features.compute.gather import entries_at
 from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History
 from features.recommend.models.contract import Range
@@ -45,12 +46,17 @@ class Personal:
         short.data **= np.float32(self.short_power)
         long.data = np.float32(self.long_share) * long.data ** np.float32(self.long_power)
         self.plays_ = (short + long).tocsr()
+        self.plays_.sort_indices()
         self.weights_ = history.weights
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: the decayed sums; popularity behind."""
         return popularity_behind(self.plays_[users].toarray(), self.listeners_)
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(n, m) float32: likewise of each user's choice."""
+        return popularity_behind(entries_at(self.plays_, users, tracks), self.listeners_, tracks)
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: a track of the history moves itself and no other."""

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from features.recommend.columns import each
 from features.recommend.history import History
 from features.recommend.models.contract import Range
 
@@ -30,6 +31,10 @@ class Popular:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: the same in every row."""
         return np.tile(self.score_, (len(users), 1))
+
+    def scores_at(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:  # noqa: ARG002 -- the same for all
+        """(n, m) float32: likewise of each one's choice."""
+        return self.score_[np.maximum(tracks, 0)]
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) zeros: the history is not asked."""
@@ -64,11 +69,18 @@ class Late(Popular):
         return self
 
 
-def popularity_behind(scores: np.ndarray, listeners: np.ndarray) -> np.ndarray:
-    """Adds to each row at most `TIE` of its highest score, by popularity; in place, and returned."""
+def popularity_behind(scores: np.ndarray, listeners: np.ndarray, tracks: np.ndarray | None = None) -> np.ndarray:
+    """Adds to each row at most `TIE` of its highest score, by popularity; in place, and returned.
+
+    Args:
+        scores: (n, tracks), or (n, m) of `tracks`.
+        listeners: (tracks,) int.
+        tracks: (n, m) int32, which ones; None for all.
+    """
     if scores.size:
-        share = listeners / max(listeners.max(initial=0), 1)
-        scores += (TIE * np.abs(scores).max(axis=1, keepdims=True)) * share[None, :].astype(scores.dtype)
+        share = each((listeners / max(listeners.max(initial=0), 1)).astype(scores.dtype), tracks)
+        scores += (TIE * np.abs(scores).max(axis=1, keepdims=True)) * share
         # who scores nothing at all gets what is popular
-        scores[~scores.any(axis=1)] += share.astype(scores.dtype)
+        silent = ~scores.any(axis=1)
+        scores[silent] += share if tracks is None else share[silent]
     return scores
