@@ -10,6 +10,7 @@ OUT ?= data/faults
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 RECTOOLS_READY := .venv-rectools/.ready
+FEAST_READY := .venv-feast/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -37,8 +38,10 @@ test-fast: $(READY) ## the tests without those marked slow
 faults: $(READY) ## break nights in POINTS ways, by SEED; the table goes to OUT
 	PYTHONPATH=tests $(BIN)/python -m faults --points $(POINTS) --seed $(SEED) --out $(OUT)
 
-bench: $(READY) ## the benchmarks, side by side with peers; BENCH=--quick for small ones
+bench: $(READY) $(FEAST_READY) ## the benchmarks, side by side with peers; BENCH=--quick for small ones
 	$(BIN)/python -m benchmarks.second_night $(BENCH)
+	$(BIN)/python -m benchmarks.mongo_read $(BENCH)
+	$(BIN)/python -m benchmarks.mongo_write $(BENCH)
 
 bench-quality: $(BENCH_READY) $(RECTOOLS_READY) ## ranking quality beside peers; DATA=folder of data sets, SEARCH=1 tunes anew, CASES=some
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(CASES) $(if $(DATA),--data $(DATA)) $(if $(SEARCH),--search) $(BENCH)
@@ -47,6 +50,11 @@ bench-quality: $(BENCH_READY) $(RECTOOLS_READY) ## ranking quality beside peers;
 $(BENCH_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $(BENCH_READY)
+
+# Feast wants an older pandas than ours, so it has a Python of its own
+$(FEAST_READY): benchmarks/feast/requirements.txt
+	@$(PYTHON) -m venv .venv-feast && .venv-feast/bin/python -m pip install --quiet --requirement $< && touch $@ \
+		|| echo "Feast can't be installed here; it is left out"
 
 # RecTools wants an older numpy and pandas than ours, so it has a Python of its own
 $(RECTOOLS_READY): benchmarks/quality/rectools.txt
@@ -62,7 +70,7 @@ format: $(READY) ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove both .venvs and caches; data/ stays
-	rm -rf $(VENV) .venv-rectools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove all .venvs and caches; data/ stays
+	rm -rf $(VENV) .venv-rectools .venv-feast .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup demo test test-fast faults bench bench-quality check format clean

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import blake2b
@@ -12,6 +12,7 @@ from typing import Any
 import bson
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from bson.binary import Binary, BinaryVectorDtype
 from bson.raw_bson import RawBSONDocument
@@ -73,6 +74,8 @@ class ReleaseDocuments:
     manifest: Manifest
     vectors: str = "double"
     """"double" for arrays, "float32" for BSON Binary vectors."""
+    _encoded_tracks: dict[str, RawBSONDocument] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Metadata by track. Threads may both encode a track: to the same bytes."""
 
     def chunks(self, output: str) -> int:
         """How many chunks an output has; a chunk is a row group of its Parquet file."""
@@ -133,6 +136,7 @@ class ReleaseDocuments:
         return {"vector": stored, "dimensions": len(vector)}
 
     def _recommendations(self, _output: str, table: pa.Table) -> Iterator[dict[str, Any]]:
+        metadata = self._metadata(table["track_ids"])
         for row in table.to_pylist():
             ranked = zip(row["track_ids"], row["scores"], row["reasons"], strict=True)
             yield {
@@ -147,7 +151,7 @@ class ReleaseDocuments:
                         "score": score,
                         "rank": rank,
                         "reasons": reasons,
-                        "metadata": self._metadata[track],
+                        "metadata": metadata[track],
                     }
                     for rank, (track, score, reasons) in enumerate(ranked, start=1)
                 ],
@@ -166,11 +170,23 @@ class ReleaseDocuments:
     def _expiry(self, life: timedelta) -> datetime:
         return self.manifest.built_at + life
 
+    def _metadata(self, wanted: pa.ChunkedArray) -> Mapping[str, RawBSONDocument]:
+        """Tracks' metadata, some more than those wanted: encoded once and copied into every list they stand in.
+
+        Only tracks that stand in a list are: of a large catalogue a small part.
+        """
+        missing = [
+            track for track in pc.unique(pc.list_flatten(wanted)).to_pylist() if track not in self._encoded_tracks
+        ]
+        if missing:
+            rows = pc.index_in(pa.array(missing, pa.string()), self._tracks["track_id"].combine_chunks())
+            for row in self._tracks.take(rows).to_pylist():
+                self._encoded_tracks[row["track_id"]] = RawBSONDocument(bson.encode(_track_metadata(row)))
+        return self._encoded_tracks
+
     @cached_property
-    def _metadata(self) -> dict[str, RawBSONDocument]:
-        """Each track's metadata, encoded once and copied into every list it stands in."""
-        rows = pq.read_table(self.folder / "tracks.parquet").to_pylist()
-        return {row["track_id"]: RawBSONDocument(bson.encode(_track_metadata(row))) for row in rows}
+    def _tracks(self) -> pa.Table:
+        return pq.read_table(self.folder / "tracks.parquet")
 
 
 def _basis(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,9 +202,9 @@ def _track_metadata(row: dict[str, Any]) -> dict[str, Any]:
         if row[feature.name] is not None and not math.isnan(row[feature.name])
     }
     # whole numbers are whole in the database too: the validator wants a mode of 0 or 1, a reader a key of 7
-    for field in ("key", "mode", "timeSignature"):
-        if field in audio:
-            audio[field] = int(audio[field])
+    for name in ("key", "mode", "timeSignature"):
+        if name in audio:
+            audio[name] = int(audio[name])
     return {
         "artist": ", ".join(row["artists"]) if row["artists"] else None,
         "trackName": row["name"],

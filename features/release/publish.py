@@ -1,8 +1,9 @@
 """Upload, verify, switch, roll back: from Parquet files to what readers follow, and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
+from features.ahead import in_order
 from features.database import DUPLICATE_KEY, Document, split_documents, translated_errors
 from features.erasure.files import leave_out_erased
 from features.erasure.tombstones import read_tombstones
@@ -36,6 +38,8 @@ from features.storage import write_json
 
 MODULUS = 1 << 64
 """Of sums of digests."""
+IN_FLIGHT = 3
+"""Chunks at work at once: while the server writes one, the next is made and the last one noted. A chunk is a few MB."""
 
 
 def publish_release(
@@ -161,18 +165,27 @@ def upload(
         update(database, manifest.id, token, {"$unset": past})
     ledger = record(database, manifest, token, "uploading")["ledger"]
     digests = {}
-    for output, collection in OUTPUTS.items():
+    for output in OUTPUTS:
         chunks = documents.chunks(output)
         sent, total = _noted(ledger, output)
-        for number in range(sent, chunks):
-            chunk = documents.chunk(output, number)
-            with under_lease(database, token):
-                _insert(database, collection, chunk)
-            total = (total + _digest(bytes(document.raw) for document in chunk)) % MODULUS
+        sending = [partial(_sent, database, documents, output, number, token) for number in range(sent, chunks)]
+        for number, digest in enumerate(in_order(sending, IN_FLIGHT, ahead=1), start=sent):
+            total = (total + digest) % MODULUS
             update(database, manifest.id, token, {"$set": {f"ledger.{output}": {str(number): f"{total:016x}"}}})
             progress(f"writing {output}", number + 1, chunks)
         digests[output] = f"{total:016x}"
     return digests
+
+
+def _sent(
+    database: Database[Document], documents: ReleaseDocuments, output: str, number: int, token: int
+) -> Iterator[int]:
+    """Sends one chunk, then gives the digest of its documents. Runs in a thread of its own."""
+    chunk = documents.chunk(output, number)
+    digest = _digest(bytes(document.raw) for document in chunk)
+    with under_lease(database, token):
+        _insert(database, OUTPUTS[output], chunk)
+    yield digest
 
 
 def _noted(ledger: Mapping[str, Mapping[str, str]], output: str) -> tuple[int, int]:

@@ -15,10 +15,10 @@ from pymongo import ReadPreference
 from pymongo.collection import Collection
 from pymongo.database import Database
 
+from features.ahead import in_order
 from features.database import Document
 from features.erasure.tombstones import ERASED, Tombstones
 from features.progress import Progress
-from features.snapshot.ahead import in_order
 from features.snapshot.fields import Source
 from features.snapshot.read import SET_ASIDE_SCHEMA, read_batch, set_aside
 from features.snapshot.rules import split

@@ -78,16 +78,19 @@ def test_an_upload_interrupted_anywhere_goes_on_and_ends_the_same(ready, home, m
     sent = []
     insert = module._insert
     for chunk in range(chunks):
+        in_flight = 1 + chunk % 3
+        monkeypatch.setattr(module, "IN_FLIGHT", in_flight)
         interrupt_upload(ready, home, manifest, *INTERRUPTIONS[where](chunk))
         assert read_pointer(ready) is None
         ledger = find_release(ready, manifest.id)["ledger"]
-        assert sum(1 + int(number) for notes in ledger.values() for number in notes) == chunk
+        noted = sum(1 + int(number) for notes in ledger.values() for number in notes)
+        assert abs(noted - chunk) < in_flight  # several at once may begin in any order
         assert all(len(notes) == 1 for notes in ledger.values())  # it does not grow with the release
         sent.clear()
         with monkeypatch.context() as patch:
             patch.setattr(module, "_insert", lambda *arguments: (sent.append(1), insert(*arguments)))
             publish(manifest)
-        assert len(sent) == chunks - chunk  # what was noted is not sent again
+        assert len(sent) == chunks - noted  # what was noted is not sent again
         assert stored(ready) == expected(home, manifest)
         for collection in (names.FEATURE_STORE, names.RECOMMENDATIONS, names.RELEASES):
             ready[collection].delete_many({})

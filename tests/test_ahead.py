@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from features.snapshot.ahead import in_order
+from features.ahead import in_order
 
 
 def threads() -> int:

@@ -1,0 +1,1 @@
+"""Feast beside us: what it takes to write the same vectors into the same server."""
