@@ -4,10 +4,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from features.errors import InputError
+from features.memory_limit import resolve_memory_limit
 
 
 class Settings(BaseSettings):
@@ -22,6 +23,8 @@ class Settings(BaseSettings):
     """Snapshots, releases and the built-in database live here."""
     echotune_vectors: Literal["double", "float32"] = "double"
     """How `features.vector` is stored: an array of doubles, or BSON Binary float32 (subtype 9)."""
+    echotune_memory_limit: str = "8GB"
+    """What a night may hold in memory: sizes of blocks follow from it, and nothing else."""
     echotune_keep_releases: int = Field(default=3, ge=2)
     """Releases that stay in the database and on disk, the live one and the one before it among them."""
 
@@ -29,6 +32,20 @@ class Settings(BaseSettings):
     """For hashes of client addresses and of erased users' ids; 32 bytes in base64."""
     echotune_token_key: SecretStr | None = None
     """For the encryption of Spotify tokens, shared with the app; 32 bytes in base64."""
+
+    @field_validator("echotune_memory_limit")
+    @classmethod
+    def _is_a_size(cls, given: str) -> str:
+        try:
+            resolve_memory_limit(given, "")
+        except InputError as error:
+            raise ValueError(str(error).strip()) from None
+        return given
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes."""
+        return resolve_memory_limit(self.echotune_memory_limit)
 
     @property
     def uses_embedded_database(self) -> bool:

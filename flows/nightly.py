@@ -15,8 +15,10 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from features.attribution.attribute import Attributed, attribute_feedback
+from features.compute.budget import Budget
 from features.database import open_database
 from features.errors import GateError, NotFoundError, UnreachableError
+from features.memory_limit import in_words, resolve_memory_limit
 from features.parameter_file import find_parameter_file, laid_under, words_of
 from features.parameters import GateParameters, NightlyParameters, resolve_moments
 from features.progress import Progress, silent
@@ -121,7 +123,13 @@ def snapshot_inputs(bound: datetime, whole: bool) -> Taken:
 
 
 @stage("build")
-def build(as_of: datetime, known_at: datetime | None, parameters: NightlyParameters, live: str | None) -> str:
+def build(
+    as_of: datetime,
+    known_at: datetime | None,
+    parameters: NightlyParameters,
+    live: str | None,
+    memory_limit: int | None = None,
+) -> str:
     """Snapshot to Parquet files of a release; returns its id. What is there already is not built again.
 
     That is the live release too, when it was built from the same: its own reference is then looked at.
@@ -139,7 +147,15 @@ def build(as_of: datetime, known_at: datetime | None, parameters: NightlyParamet
     try:
         return read_manifest(home, release).id
     except NotFoundError:
-        return build_release(inputs, home, parameters, as_of, reporter.progress, reference=reference).id
+        budget = Budget(memory_limit or settings.memory_limit)
+        built = build_release(inputs, home, parameters, as_of, reporter.progress, reference=reference, budget=budget)
+        most = max(built.peak_memory.values(), default=0)
+        if most > budget.limit_bytes:
+            get_run_logger().warning(
+                "the build held %s, more than its limit of %s: what it keeps of the inputs takes as much",
+                *(in_words(most), in_words(budget.limit_bytes)),
+            )
+        return built.id
 
 
 @stage("gate")
@@ -228,6 +244,7 @@ def nightly(
     whole: bool = False,
     parameter_file: Path | None = None,
     use_parameter_file: bool = True,
+    memory_limit: str | None = None,
 ) -> Result:
     """Builds the release of one day and makes it the one that readers follow.
 
@@ -241,6 +258,8 @@ def nightly(
         parameter_file: written by `echotune evaluate --tune`, under what `parameters` says of models; the data folder's
             own by default, where there is one.
         use_parameter_file: False goes without.
+        memory_limit: such as `8GB`, of the build; sizes of blocks follow from it, and nothing else. By default as the
+            environment has it.
 
     Raises:
         InputError: a bad moment, a broken parameter file, or no plays to build from.
@@ -253,6 +272,7 @@ def nightly(
     bound = now()
     moment, known = resolve_moments(as_of, known_at, bound)
     settings = get_settings()
+    limit = None if memory_limit is None else resolve_memory_limit(memory_limit)
     if use_parameter_file:
         parameters = with_parameter_file(parameters, parameter_file)
     with open_database(settings) as database:
@@ -261,7 +281,7 @@ def nightly(
             taken = snapshot_inputs(bound, whole)
             pointer = read_pointer(database)
             live = pointer.release if pointer else None
-            release = build(moment, known, parameters, live)
+            release = build(moment, known, parameters, live, limit)
             if release == live:
                 log.info("release %s is what the inputs give, and live already", live)
             else:

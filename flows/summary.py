@@ -3,6 +3,7 @@
 from typing import Any
 
 from features.evaluate.gate import Check, verdict
+from features.memory_limit import in_words
 from features.release.manifest import Manifest
 
 LABELS = {
@@ -40,6 +41,18 @@ def inputs_table(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
+def stages_table(manifest: Manifest) -> list[dict[str, Any]]:
+    """One row a stage of the build: its time, and the most memory that was held meanwhile."""
+    return [
+        {
+            "stage": name,
+            "seconds": float(seconds),
+            "peak memory": in_words(manifest.peak_memory[name]) if name in manifest.peak_memory else "",
+        }
+        for name, seconds in manifest.timings.items()
+    ]
+
+
 def summary_markdown(manifest: Manifest) -> str:
     """A page for a person: inputs, outputs, checks, times."""
     checks = [Check(**check) for check in manifest.checks]
@@ -58,7 +71,7 @@ def summary_markdown(manifest: Manifest) -> str:
         "",
         *_markdown_table([check.to_dict() for check in checks]),
         "",
-        *_markdown_table([{"stage": name, "seconds": seconds} for name, seconds in manifest.timings.items()]),
+        *_markdown_table(stages_table(manifest)),
     ]
     return "\n".join(lines) + "\n"
 

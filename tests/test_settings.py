@@ -15,7 +15,7 @@ SECRET = "hunter2-of-the-test"
 def fresh(tmp_path, monkeypatch):
     """An empty folder to stand in, no variables, nothing remembered."""
     monkeypatch.chdir(tmp_path)
-    for name in ("MONGODB_URI", "MONGODB_DATABASE", "ECHOTUNE_HOME", "ECHOTUNE_VECTORS"):
+    for name in ("MONGODB_URI", "MONGODB_DATABASE", "ECHOTUNE_HOME", "ECHOTUNE_VECTORS", "ECHOTUNE_MEMORY_LIMIT"):
         monkeypatch.delenv(name, raising=False)
     get_settings.cache_clear()
     yield
@@ -29,6 +29,7 @@ def test_without_variables_the_defaults_hold():
     assert settings.mongodb_database == "echotune_ai"
     assert settings.echotune_home == Path("data")
     assert settings.echotune_vectors == "double"
+    assert settings.memory_limit == 8_000_000_000
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
@@ -55,7 +56,13 @@ def test_the_uri_is_not_shown(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ECHOTUNE_VECTORS", "float16"), ("MONGODB_DATABASE", ""), ("MONGODB_DATABASE", "x" * 64)]
+    ("name", "value"),
+    [
+        ("ECHOTUNE_VECTORS", "float16"),
+        ("MONGODB_DATABASE", ""),
+        ("MONGODB_DATABASE", "x" * 64),
+        ("ECHOTUNE_MEMORY_LIMIT", "8 apples"),
+    ],
 )
 def test_a_value_that_cannot_be_used_is_one_line_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv("MONGODB_URI", f"mongodb://user:{SECRET}@example.com/")

@@ -18,7 +18,9 @@ RECALL_K = 20
 """About what a screen shows."""
 
 
-def ranking_metrics(split: Split, recipes: Mapping[str, Recipe], parameters: NightlyParameters) -> dict[str, float]:
+def ranking_metrics(
+    split: Split, recipes: Mapping[str, Recipe], parameters: NightlyParameters, cells: int = BLOCK_CELLS
+) -> dict[str, float]:
     """Fits models before the cut, ranks for each user all that is not known, and looks what hit.
 
     Ranked are the hybrid lists, with all their filters. Newcomers since the cut are not measured, their lists are
@@ -28,6 +30,7 @@ def ranking_metrics(split: Split, recipes: Mapping[str, Recipe], parameters: Nig
         split: the release's dataset, cut some days before its moment.
         recipes: chosen without what was held out.
         parameters: of the release; its `evaluation` says how.
+        cells: of a dense users × tracks block at most; changes nothing.
 
     Returns:
         With k of the parameters, means over the users measured: `ndcg@k`, `ndcg@k_se` (its standard error),
@@ -38,13 +41,19 @@ def ranking_metrics(split: Split, recipes: Mapping[str, Recipe], parameters: Nig
     if not len(users):
         return _summary(np.zeros(0), np.zeros(0), how.k)
     ranker = fit_ranker(split.dataset, split.interactions, recipes, parameters)
-    ranked = rank(ranker, "hybrid", users, parameters, k=max(how.k, RECALL_K))
+    ranked = rank(ranker, "hybrid", users, parameters, k=max(how.k, RECALL_K), cells=cells)
     relevant = split.relevant[users]
     return _summary(ndcg_at_k(ranked, relevant, how.k), recall_at_k(ranked, relevant, RECALL_K), how.k)
 
 
 def rank(
-    ranker: Ranker, strategy: str, users: np.ndarray, parameters: NightlyParameters, *, k: int | None = None
+    ranker: Ranker,
+    strategy: str,
+    users: np.ndarray,
+    parameters: NightlyParameters,
+    *,
+    k: int | None = None,
+    cells: int = BLOCK_CELLS,
 ) -> np.ndarray:
     """(users, k or all tracks) int32: the tracks of their lists as they are served, best first, -1 for an empty slot.
 
@@ -54,11 +63,12 @@ def rank(
         users: (n,) whose lists.
         parameters: of the release; `recommendations` shapes the lists. There is no list before them to differ from.
         k: how long, where that is not `recommendations.k`.
+        cells: of a dense users × tracks block at most; changes nothing.
     """
     shaper = Shaper.of(ranker, parameters)
     how = shaper.how if k is None else shaper.how.model_copy(update={"k": k})
     shaper = replace(shaper, how=how)
-    step = max(1, BLOCK_CELLS // max(len(ranker.dataset.tracks), 1))
+    step = max(1, cells // max(len(ranker.dataset.tracks), 1))
     blocks = [users[start : start + step] for start in range(0, len(users), step)]
     ranked = []
     for block in blocks:

@@ -50,7 +50,7 @@ class RankedList:
     explored: list[int] = field(default_factory=list)
 
 
-def recommend(evidence: Evidence, shaper: Shaper) -> Iterator[list[RankedList]]:
+def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> Iterator[list[RankedList]]:
     """Lists of all users, a block of users at a time, in the order of their numbers.
 
     A user with any weight gets collaborative, content-based and hybrid lists, those that are not empty. One
@@ -63,10 +63,11 @@ def recommend(evidence: Evidence, shaper: Shaper) -> Iterator[list[RankedList]]:
     Args:
         evidence: what ranks.
         shaper: makes lists of scores; its `how` says how long they are, and whether heard tracks may come in.
+        cells: of a dense block at most; changes nothing. `BLOCK_CELLS` by default.
     """
     explainer, markets = Explainer(evidence), Markets.of(evidence.dataset, evidence.interactions)
     users = len(evidence.dataset.users)
-    step = max(1, BLOCK_CELLS // max(len(evidence.dataset.tracks), 1))
+    step = max(1, (cells or BLOCK_CELLS) // max(len(evidence.dataset.tracks), 1))
     for start in range(0, users, step):
         block = np.arange(start, min(users, start + step))
         yield list(_recommend_block(evidence, explainer, shaper, markets, block))

@@ -14,6 +14,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from features.compute.align import Alignment, align
+from features.compute.budget import Blocks, Budget, Sizes, blocks_for
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.interactions import Interactions, build_interactions
@@ -64,6 +65,7 @@ def build_release(
     *,
     reference: Reference | None = None,
     origin: str = "nightly",
+    budget: Budget | None = None,
 ) -> Manifest:
     """Computes everything and writes it under `home/releases/ID/`, whole or not at all.
 
@@ -76,6 +78,7 @@ def build_release(
         reference: an earlier release, onto whose embeddings these are turned, and whose lists are not to be shown again
             to who has done nothing since; part of the id.
         origin: "nightly" or "backfill", for the manifest.
+        budget: of memory and threads; changes nothing but what the build costs.
 
     Raises:
         InputError: there is no play before `as_of`.
@@ -85,7 +88,7 @@ def build_release(
     stages = Stages(progress)
     # BLAS in one thread: sums in another order would make another release of the same inputs
     with threadpool_limits(1, "blas"), whole_folder(release_folder(home, release)) as folder:
-        manifest = _build(inputs, folder, parameters, as_of, release, stages, reference, origin)
+        manifest = _build(inputs, folder, parameters, as_of, release, stages, reference, origin, budget or Budget())
         write_json(folder / "manifest.json", manifest.to_json())
     return manifest
 
@@ -99,12 +102,14 @@ def _build(
     stages: Stages,
     reference: Reference | None,
     origin: str,
+    budget: Budget,
 ) -> Manifest:
     as_of_ms = int(as_of.timestamp() * 1000)
     files = _Files(folder)
     with stages("numbering"):
         dataset, read = _numbered(inputs, as_of, as_of_ms)
-    recipes, metrics = _chosen(dataset, parameters, as_of_ms, stages)
+    blocks = blocks_for(budget, _sizes(dataset, len(dataset.plays)))  # there are no more pairs than plays
+    recipes, metrics = _chosen(dataset, parameters, as_of_ms, stages, blocks)
     with stages("interactions"):
         interactions = build_interactions(
             dataset.plays,
@@ -113,6 +118,7 @@ def _build(
             as_of_ms=as_of_ms,
             half_life_days=parameters.interactions.half_life_days,
         )
+    blocks = blocks_for(budget, _sizes(dataset, interactions.known.nnz))
     with stages("profiles"):
         profiles = build_profiles(
             interactions,
@@ -135,7 +141,12 @@ def _build(
         files.write("track_embedding", outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days))
     checks += check_embeddings(aligned.vectors, embeddings.confidence)
     with stages("similar users"):
-        similar = similar_users(interactions.plays, **parameters.similarity.model_dump())
+        similar = similar_users(
+            interactions.plays,
+            **parameters.similarity.model_dump(),
+            threads=budget.threads,
+            shard_users=blocks.shard_users,
+        )
         with files.groups("similarity", outputs.SIMILAR) as add:
             for start in range(0, len(profiles.users), SIMILAR_ROWS):
                 add(outputs.similarity_table(dataset, profiles, similar, slice(start, start + SIMILAR_ROWS)))
@@ -149,7 +160,7 @@ def _build(
     with stages("recommendations"):
         shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
         with files.groups("recommendations", outputs.LISTS) as add:
-            faults, listed = _write_lists(evidence, shaper, add, stages.progress)
+            faults, listed = _write_lists(evidence, shaper, blocks, add, stages.progress)
     checks += check_lists(faults, _could_have_lists(interactions))
     with stages("measures"):
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
@@ -187,7 +198,7 @@ def _build(
 
 
 def _chosen(
-    dataset: Dataset, parameters: NightlyParameters, as_of_ms: int, stages: Stages
+    dataset: Dataset, parameters: NightlyParameters, as_of_ms: int, stages: Stages, blocks: Blocks
 ) -> tuple[dict[str, Recipe], dict[str, float]]:
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
     with stages("choosing models"):
@@ -200,7 +211,7 @@ def _chosen(
         )
         recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
     with stages("evaluation"):
-        return recipes, ranking_metrics(split, recipes, parameters)
+        return recipes, ranking_metrics(split, recipes, parameters, blocks.cells)
 
 
 def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, dict[str, dict[str, Any]]]:
@@ -233,6 +244,10 @@ def _aligned(dataset: Dataset, embeddings: Embeddings, reference: Reference | No
 
 def _defined(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _sizes(dataset: Dataset, pairs: int) -> Sizes:
+    return Sizes(len(dataset.users), len(dataset.tracks), len(dataset.plays), pairs)
 
 
 def _players(dataset: Dataset) -> int:
@@ -270,14 +285,16 @@ class _Files:
             yield add
 
 
-def _write_lists(evidence: Evidence, shaper: Shaper, add: Add, progress: Progress) -> tuple[ListFaults, np.ndarray]:
+def _write_lists(
+    evidence: Evidence, shaper: Shaper, blocks: Blocks, add: Add, progress: Progress
+) -> tuple[ListFaults, np.ndarray]:
     """Makes all lists and writes them, a block of users at a time; what is wrong with them, and (n,) whose they are.
 
     A list's milliseconds are its block's time by the number of its lists.
     """
     faults, listed, count = ListFaults(), [np.zeros(0, np.int64)], 0
     start = time.perf_counter()
-    for block in recommend(evidence, shaper):
+    for block in recommend(evidence, shaper, blocks.cells):
         now = time.perf_counter()
         spent = round((now - start) * 1000 / max(len(block), 1), 3)
         start = now

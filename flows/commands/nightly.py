@@ -12,6 +12,7 @@ import typer
 
 from features.database import open_database
 from features.errors import EchotuneError, StorageError
+from features.memory_limit import resolve_memory_limit
 from features.parameter_file import find_parameter_file, words_of
 from features.parameters import resolve_moments, with_settings
 from features.settings import get_settings
@@ -42,6 +43,9 @@ def run(
     settings_pairs: Pairs = None,
     parameters_file: ParametersFile = None,
     no_parameter_file: NoParameterFile = False,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory the build may take, such as 8GB: it works on less at once, no more.")
+    ] = None,
 ) -> None:
     """Build the day's release and make it live, then note what listeners made of the lists they had."""
     publish_release(
@@ -53,6 +57,7 @@ def run(
         whole=whole,
         parameters_file=parameters_file,
         use_parameter_file=not no_parameter_file,
+        memory_limit=memory_limit,
     )
 
 
@@ -66,10 +71,13 @@ def publish_release(
     whole: bool = False,
     parameters_file: Path | None = None,
     use_parameter_file: bool = True,
+    memory_limit: str | None = None,
 ) -> None:
     """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
     parameters = with_settings(pairs)
     resolve_moments(as_of, known_at, datetime.now(UTC))  # a wrong date shows before anything is started
+    if memory_limit is not None:
+        resolve_memory_limit(memory_limit)
     settings = get_settings()
     file = (
         find_parameter_file(settings.echotune_home, parameters_file) if use_parameter_file else None
@@ -77,7 +85,7 @@ def publish_release(
     with open_database(settings):  # a wrong address or password shows at once, before Prefect starts
         with flow_runs(settings.echotune_home):
             from flows.nightly import nightly, read_manifest_or_none
-            from flows.summary import contents_table, inputs_table
+            from flows.summary import contents_table, inputs_table, stages_table
 
             result = nightly(
                 as_of=as_of,
@@ -88,6 +96,7 @@ def publish_release(
                 whole=whole,
                 parameter_file=parameters_file,
                 use_parameter_file=use_parameter_file,
+                memory_limit=memory_limit,
             )
         manifest = read_manifest_or_none(settings.echotune_home, result.release)
     if file is not None:
@@ -100,6 +109,7 @@ def publish_release(
     elif manifest:
         show_table(inputs_table(manifest), title="Read")
         show_table(contents_table(manifest), title="Written")
+        show_table(stages_table(manifest), title="Took")
     say(f"attribution: {result.attributed.in_words()}")
     say(f"release {result.release} live")
 

@@ -56,7 +56,7 @@ def show(
 ) -> None:
     """One release: counts, inputs, what the gate said, alignment, metrics, times."""
     from features.release.story import tell
-    from flows.summary import contents_table, inputs_table
+    from flows.summary import contents_table, inputs_table, stages_table
 
     settings = get_settings()
     with open_database(settings) as database:
@@ -84,7 +84,7 @@ def show(
         figures = ", ".join(f"{name} {text_of(value)}" for name, value in manifest.alignment.items())
         say(f"embeddings turned onto those of {manifest.aligned_to}: {figures}")
     show_table([{"metric": name, "value": value} for name, value in manifest.metrics.items()], title="Metrics")
-    show_table([{"stage": n, "seconds": float(s)} for n, s in manifest.timings.items()], title="Times")
+    show_table(stages_table(manifest), title="Times")
 
 
 @app.command()

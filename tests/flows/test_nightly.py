@@ -60,7 +60,7 @@ def test_a_run_publishes_a_release_and_a_second_one_finds_it_there(sampled: Sett
 def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> None:
     from prefect.client.orchestration import get_client
 
-    result = nightly()
+    result = nightly(memory_limit="2GB")
 
     async def artifacts() -> list[tuple[str | None, str]]:
         async with get_client() as client:  # of all runs of this server
@@ -70,6 +70,7 @@ def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> No
     assert any(key == "release-contents" and "user profiles" in data for key, data in found)
     summaries = [data for key, data in found if key == "release-summary"]
     assert any(f"# Release {result.release}" in data for data in summaries)
+    assert all("| stage | seconds | peak memory |" in data and " MB |" in data for data in summaries)
     assert not any("@" in data for _, data in found)  # no e-mail gets into an artifact
 
 

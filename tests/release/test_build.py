@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from documents import BOUND, SMALL, days_ago, fill_small_world, play
 
+from features.compute.budget import Budget
 from features.errors import InputError, NotFoundError, StorageError
 from features.parameters import NightlyParameters, with_settings
 from features.release import row_groups
@@ -245,3 +246,18 @@ def test_the_manifest_is_json_that_others_can_read(home, manifest):
     assert value["parameters"]["recommendations"]["k"] == 5
     assert value["dimensions"] == manifest.dimensions
     assert value["as_of"] == "2026-03-01T03:00:00+00:00"
+
+
+def test_a_limit_on_memory_and_threads_change_nothing_of_a_release(snapshot, original, tmp_path, monkeypatch):
+    home, manifest = original
+    monkeypatch.setattr("features.compute.budget.LEAST_CELLS", 20)  # a user or two at once
+    monkeypatch.setattr("features.compute.budget.LEAST_SHARD", 2)
+    tight = build_release(snapshot, tmp_path, SMALL, BOUND, budget=Budget(limit_bytes=1, threads=3))
+    assert tight.id == manifest.id
+    for name in FILES:
+        one = pq.read_table(release_folder(home, manifest.id) / f"{name}.parquet")
+        other = pq.read_table(release_folder(tmp_path, tight.id) / f"{name}.parquet")
+        measured = [column for column in one.column_names if column == "generation_ms"]
+        assert repr(one.drop(measured).to_pylist()) == repr(other.drop(measured).to_pylist())
+    measured = {"built_at": None, "timings": None, "peak_memory": None}
+    assert tight.to_json() | measured == manifest.to_json() | measured
