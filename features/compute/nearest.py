@@ -64,7 +64,7 @@ def nearest(
     cost = 1.0 + np.add.reduceat(np.append(length[rows.indices], 0), rows.indptr[:-1]) if len(own) else own
     cost[np.diff(rows.indptr) == 0] = 1.0  # reduceat gives the next entry for a row without any
     over_shards(shard, even_ranges(cost, shards or threads * SHARDS_A_THREAD), threads)
-    return _compressed(found, similar, others.shape[0])
+    return compressed(found, similar, others.shape[0])
 
 
 def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
@@ -75,15 +75,15 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     values = np.zeros((matrix.shape[0], width), matrix.dtype)
     if width:
         _strongest(matrix.indptr, matrix.indices, matrix.data, found, values)
-    return _compressed(found, values, matrix.shape[1])
+    return compressed(found, values, matrix.shape[1])
 
 
 def _squares(matrix: sp.csr_matrix) -> np.ndarray:
     return np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel().astype(np.float64)
 
 
-def _compressed(found: np.ndarray, values: np.ndarray, width: int) -> sp.csr_matrix:
-    """What is filled of (n, k) columns and values, as (n, width) CSR."""
+def compressed(found: np.ndarray, values: np.ndarray, width: int) -> sp.csr_matrix:
+    """What is filled, by a number not below 0, of (n, k) columns and values: (n, width) CSR, indices sorted."""
     filled = found >= 0
     indptr = np.concatenate([[0], np.cumsum(filled.sum(axis=1))])
     result = sp.csr_matrix((values[filled], found[filled], indptr), shape=(len(found), width))

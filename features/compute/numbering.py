@@ -155,14 +155,14 @@ def in_order(columns: dict[str, np.ndarray], users: int) -> Plays:
     """
     user = columns.pop("user")
     starts = np.zeros(users + 1, np.int64)
-    grouped = _counted(user, starts)
+    ascending = _counted(user, starts)
     np.cumsum(starts, out=starts)
     track, played_at, completion = (
-        columns.pop(name) if grouped else _grouped(columns.pop(name), user, starts[:-1].copy())
+        columns.pop(name) if ascending else grouped(columns.pop(name), user, starts[:-1].copy())
         for name in ("track", "played_at", "completion")
     )
     user = np.repeat(np.arange(users, dtype=np.int32), np.diff(starts))
-    _sort_each(starts, track, played_at, completion)
+    sort_each(starts, track, played_at, completion)
     return Plays(user, track, played_at, completion)
 
 
@@ -197,8 +197,14 @@ def _counted(user: np.ndarray, after: np.ndarray) -> bool:
 
 
 @numba.njit(nogil=True, cache=True)
-def _grouped(column: np.ndarray, user: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """A column's values user by user, each one's in the order given; `place`, where each begins, is used up."""
+def grouped(column: np.ndarray, user: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(n,) the values of a column group by group, each one's in the order given.
+
+    Args:
+        column: (n,)
+        user: (n,) the number of each value's group.
+        place: (groups,) where each begins; used up.
+    """
     moved = np.empty_like(column)
     for row in range(len(user)):
         moved[place[user[row]]] = column[row]
@@ -248,8 +254,11 @@ def _sink(first: int, top: int, size: int, track: np.ndarray, played_at: np.ndar
 
 
 @numba.njit(nogil=True, cache=True)
-def _sort_each(starts: np.ndarray, track: np.ndarray, played_at: np.ndarray, completion: np.ndarray) -> None:
-    """Sorts each user's plays in place by heapsort. A run that is in order, as imports mostly are, costs one look."""
+def sort_each(starts: np.ndarray, track: np.ndarray, played_at: np.ndarray, completion: np.ndarray) -> None:
+    """Sorts each user's plays by time, track and completion, in place. A run that is in order costs one look at it.
+
+    By heapsort, which needs no room and is as fast on many plays of one moment.
+    """
     for user in range(len(starts) - 1):
         first, stop = starts[user], starts[user + 1]
         row = first + 1

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from features.compute.sequences import in_sequence, summed_places
 from features.recommend.columns import each
 from features.recommend.history import History
 from features.recommend.models.contract import Range
@@ -56,14 +57,7 @@ class Late(Popular):
 
     def fit(self, history: History) -> Self:
         """Averages places."""
-        order = np.lexsort((history.first_at, history.owner))
-        owner = history.owner[order]
-        begins = np.ones(len(order), bool)
-        begins[1:] = (owner[1:] != owner[:-1]) | np.diff(history.first_at[order]).astype(bool)
-        moment = np.cumsum(begins) - 1
-        middle = np.flatnonzero(begins) + np.bincount(moment) / 2
-        place = (middle[moment] - history.weights.indptr[owner]) / history.degree[owner]
-        total = np.bincount(history.weights.indices[order], weights=place, minlength=history.weights.shape[1])
+        total = summed_places(in_sequence(history.weights, history.first_at), history.weights.shape[1])
         self.score_ = ((total + 0.5 * FEW) / (history.listeners + FEW)).astype(np.float32)
         self.degree_ = history.degree
         return self

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.nearest import strongest
+from features.compute.sequences import Sequences, in_sequence, nearest_sources
 from features.recommend.history import History
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, NearTracks
@@ -70,14 +70,33 @@ class ProximityKNN(NearTracks):
         """Sums over all pairs."""
         self.listeners_ = history.listeners
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
-        near, own = proximity(history, self.gap_half_life, self.degree_power, self.weight_power)
+        sequences, scale = weighed_sequences(history, self.degree_power, self.weight_power)
+        owner_scale = np.repeat(scale, history.degree)
+        own = np.bincount(sequences.track, owner_scale * sequences.worth.astype(np.float64) ** 2, len(self.listeners_))
         own = np.maximum(own, 0.5)
-        both = near + near.T * self.backward
-        scaled = sp.diags(own**-self.source_power) @ both @ sp.diags(own**-self.target_power)
-        kept = strongest(scaled.T.tocsr().astype(np.float32), self.neighbors)
+        longest = int(history.degree.max(initial=1)) - 1
+        gaps = np.arange(min(int(np.ceil(HALF_LIVES * self.gap_half_life)), longest) + 1)
+        kept = nearest_sources(
+            sequences,
+            self.neighbors,
+            scale=scale,
+            decay=2.0 ** (-gaps / self.gap_half_life),
+            backward=self.backward,
+            source=own**-self.source_power,
+            target=own**-self.target_power,
+        )
         kept.data **= np.float32(self.power)
         self.similarity_ = kept.T.tocsr()
         return self
+
+
+def weighed_sequences(history: History, degree_power: float, weight_power: float) -> tuple[Sequences, np.ndarray]:
+    """Histories in the order of first listens; and (users,) float64 how much each counts, so that pairs' mean is 1."""
+    weights = history.values(weight_power)
+    degree = np.maximum(history.degree, 1)
+    scale = (degree / degree.mean()) ** -degree_power if len(degree) else np.zeros(0)
+    scale *= weights.nnz / max((scale * history.degree).sum(), 1e-9)
+    return in_sequence(weights, history.first_at), scale
 
 
 def proximity(
@@ -90,14 +109,10 @@ def proximity(
     Returns:
         (tracks, tracks) float64 CSR, earlier by later, empty diagonal; and (tracks,) float64.
     """
-    weights = history.values(weight_power)
-    order = np.lexsort((weights.indices, history.first_at, history.owner))
-    owner, track, at = history.owner[order], weights.indices[order].astype(np.int64), history.first_at[order]
-    degree = np.maximum(history.degree, 1)
-    scale = (degree / degree.mean()) ** -degree_power if len(degree) else np.zeros(0)
-    scale *= weights.nnz / max((scale * history.degree).sum(), 1e-9)
-    worth = weights.data[order].astype(np.float64)
-    tracks = weights.shape[1]
+    sequences, scale = weighed_sequences(history, degree_power, weight_power)
+    owner, track, at = history.owner, sequences.track.astype(np.int64), sequences.at
+    worth = sequences.worth.astype(np.float64)
+    tracks = history.weights.shape[1]
     own = np.bincount(track, weights=scale[owner] * worth**2, minlength=tracks)
     total = sp.csr_matrix((tracks, tracks), dtype=np.float64)
     pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

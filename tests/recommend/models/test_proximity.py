@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from features.compute.sequences import in_sequence, nearest_sources
 from features.recommend.history import History, history_of
 from features.recommend.models import proximity as room
 from features.recommend.models.linear import ProximityEase
@@ -129,3 +130,36 @@ def test_tracks_that_began_at_one_moment_are_equally_late():
     made = Late().fit(of_firsts({0: 10, 1: 10, 2: 10, 3: 40})).scores(np.array([0]))[0]
     # three share the middle of the first three of four places
     assert made.tolist() == pytest.approx([(1.5 / 4 + 2.5) / 6] * 3 + [(3.5 / 4 + 2.5) / 6])
+
+
+@pytest.mark.parametrize("gap_half_life", [0.4, 3.0, 45.0])
+def test_shards_and_threads_find_the_same_sources(gap_half_life):
+    history = random_history(4, silent=2)
+    sequences, scale = room.weighed_sequences(history, 0.4, 0.5)
+    decay = 2.0 ** (-np.arange(int(6 * gap_half_life) + 2) / gap_half_life)
+    own = np.linspace(0.5, 1.5, history.weights.shape[1])
+    how = {"scale": scale, "decay": decay, "backward": 0.3, "source": own, "target": own[::-1].copy()}
+    whole = nearest_sources(sequences, 5, **how, threads=1, shards=1)
+    assert whole.nnz
+    for threads, shards in ((1, 7), (2, 3), (4, 1000)):
+        parts = nearest_sources(sequences, 5, **how, threads=threads, shards=shards)
+        assert (parts.data.tobytes(), parts.indices.tobytes()) == (whole.data.tobytes(), whole.indices.tobytes())
+
+
+def test_sequences_are_in_order_of_moments_and_numbers_and_nothing_is_changed():
+    worth = sp.csr_matrix(np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [4.0, 5.0, 0.0]], np.float32))
+    at = np.array([7, 5, 5, 2, 1])
+    found = in_sequence(worth, at)
+    assert found.track.tolist() == [1, 2, 0, 1, 0]
+    assert found.at.tolist() == [5, 5, 7, 1, 2]
+    assert found.worth.tolist() == [2, 3, 1, 5, 4]
+    assert at.tolist() == [7, 5, 5, 2, 1]
+    assert worth.indices.tolist() == [0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3), (3, 3), (3, 1)])
+def test_of_nothing_nothing_is_close(shape):
+    model = ProximityKNN().fit(history_of(sp.csr_matrix(shape)))
+    assert model.similarity_.shape == (shape[1], shape[1])
+    assert not model.similarity_.nnz
+    assert Late().fit(history_of(sp.csr_matrix(shape))).score_.tolist() == [0.5] * shape[1]
