@@ -126,7 +126,9 @@ def checked_release(name: str, home: Path, manifest: Manifest, inputs: Inputs) -
     tables = {name: inputs.table(name) for name in (source.table for source in SOURCES)}
     lists = pq.ParquetFile(release_folder(home, manifest.id) / "recommendations.parquet")
     columns = ["user_id", "track_ids", "reasons", "seeds"]
-    limits = Limits(tables, manifest.as_of, include_heard=manifest.parameters["recommendations"]["include_heard"])
+    said = manifest.parameters["recommendations"]
+    together = said.get("same_song", False)  # releases from before it could be told
+    limits = Limits(tables, manifest.as_of, include_heard=said["include_heard"], same_song=together)
     witness = Witness(tables, manifest.as_of, neighbors=how["k"], min_common=how["min_common"])
     verdict, not_allowed = Verdict(), []
     for batch in lists.iter_batches(1000, columns=columns):  # as Python objects, all at once would be gigabytes

@@ -83,6 +83,9 @@ class RecommendationParameters(Part):
         0.03, ge=0, le=0.5, description="share of a hybrid list's places for tracks that hardly anybody has played"
     )
     include_heard: bool = Field(default=False, description="let already heard tracks in")
+    same_song: bool = Field(
+        default=True, description="other releases of a track count as that track: as heard, and once in a list"
+    )
 
     @field_validator("include_heard")
     @classmethod

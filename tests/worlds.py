@@ -188,6 +188,19 @@ def random_world(seed: int, users: int = 6, tracks: int = 14, plays: int = 60) -
     )
 
 
+def with_few_titles(world: Mapping[str, pa.Table], seed: int, titles: int = 4) -> dict[str, pa.Table]:
+    """The same world where tracks share titles, written in several ways: those of one artist are releases of a song."""
+    rng = np.random.default_rng(seed)
+    ways = ("Élan {}", "ELAN {}", " elan {} ")
+    retitled = dict(world)
+    for table, column in (("tracks", "name"), ("plays", "track_name")):
+        names = world[table][column].to_pylist()
+        said = [name and str(rng.choice(ways)).format(rng.integers(0, titles)) for name in names]
+        place = world[table].column_names.index(column)
+        retitled[table] = world[table].set_column(place, column, pa.array(said, pa.string()))
+    return retitled
+
+
 def _maybe(rng: np.random.Generator, chance: float, value: Any) -> Any:
     return value if rng.random() < chance else None
 

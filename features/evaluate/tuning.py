@@ -109,7 +109,8 @@ def tune(
         Bergstra & Bengio (2012), "Random search for hyper-parameter optimization".
     """
     split, history, users = validation(dataset, parameters, as_of_ms=as_of_ms)
-    field_ = _Field(split, history, Filters(split.dataset, split.interactions), users, parameters)
+    filters = Filters(split.dataset, split.interactions, parameters.recommendations.same_song)
+    field_ = _Field(split, history, filters, users, parameters)
     names = [name for name in eligible(history, parameters) if MODELS[name].space] if len(users) else []
     searches = [_Search(name, parameters.models.get(name, {}), start.get(name, {}), seed) for name in names]
     rounds = 0

@@ -1,7 +1,7 @@
 """All that lists and their reasons are made from."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Self
 
@@ -15,6 +15,7 @@ from features.recommend.blend import Recipe, Standard, mixed, names_of, standard
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.models.contract import Model
+from features.recommend.pairs import forbidden_pairs
 from features.recommend.strategies import fit_models
 
 
@@ -28,6 +29,7 @@ class Ranker:
         history: of those, what the models were fitted on.
         models: fitted, by name; all that the recipes ask.
         recipes: by strategy: collaborative, content-based, hybrid.
+        same_song: whether releases of one song are told together.
     """
 
     dataset: Dataset
@@ -35,6 +37,7 @@ class Ranker:
     history: History
     models: Mapping[str, Model]
     recipes: Mapping[str, Recipe]
+    same_song: bool = field(default=True, kw_only=True)
 
     @cached_property
     def listeners(self) -> np.ndarray:
@@ -44,23 +47,38 @@ class Ranker:
     @cached_property
     def filters(self) -> Filters:
         """What must not be listed."""
-        return Filters(self.dataset, self.interactions)
+        return Filters(self.dataset, self.interactions, self.same_song)
 
-    def scores(self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray) -> dict[str, np.ndarray]:
+    def usable(self, users: np.ndarray, *, include_heard: bool, tracks: np.ndarray | None = None) -> np.ndarray:
+        """(n, tracks) bool: what may be listed. Arguments as of `scores` and of `Filters.forbidden`."""
+        if tracks is None:
+            return ~self.filters.forbidden(users, include_heard=include_heard)
+        may = tracks >= 0
+        owner = np.repeat(users, may.sum(axis=1))
+        may[may] = ~forbidden_pairs(self.filters, owner, tracks[may], include_heard=include_heard)
+        return may
+
+    def scores(
+        self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray, tracks: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """(n, tracks) float64 of each strategy: blended standard scores; -inf for what it knows nothing of.
 
         Args:
             strategies: names.
             users: (n,) whose scores.
             usable: (n, tracks) bool: what may be listed.
+            tracks: what the columns stand for (`columns`).
         """
         strategies = list(strategies)
-        return self.blended(strategies, users, self.standard(strategies, users, usable))
+        return self.blended(strategies, users, self.standard(strategies, users, usable, tracks))
 
-    def standard(self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray) -> dict[str, Standard]:
+    def standard(
+        self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray, tracks: np.ndarray | None = None
+    ) -> dict[str, Standard]:
         """By model, standard scores of all that the strategies' recipes ask; arguments as of `scores`."""
         needed = dict.fromkeys(name for strategy in strategies for name in names_of(self.recipes[strategy]))
-        return {name: standard(name, self.models[name], users, usable, self.history.listeners) for name in needed}
+        listeners = self.history.listeners
+        return {name: standard(name, self.models[name], users, usable, listeners, tracks) for name in needed}
 
     def blended(
         self, strategies: Iterable[str], users: np.ndarray, standard: Mapping[str, Standard]
@@ -88,7 +106,7 @@ class Evidence(Ranker):
     @classmethod
     def of(cls, ranker: Ranker, embeddings: Embeddings, neighbors: np.ndarray, common: np.ndarray) -> Self:
         """A ranker with what explains its lists."""
-        parts = {field.name: getattr(ranker, field.name) for field in fields(ranker)}
+        parts = {part.name: getattr(ranker, part.name) for part in fields(ranker)}
         return cls(**parts, embeddings=embeddings, neighbors=neighbors, common=common)
 
 
@@ -98,4 +116,6 @@ def fit_ranker(
     """Fits the models that the recipes ask, those that the dataset has anything for."""
     history = build_history(dataset, interactions)
     names = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
-    return Ranker(dataset, interactions, history, fit_models(history, names, parameters), recipes)
+    models = fit_models(history, names, parameters)
+    together = parameters.recommendations.same_song
+    return Ranker(dataset, interactions, history, models, recipes, same_song=together)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
 from features.compute.dataset import Dataset
 from features.compute.interactions import Interactions
+from features.recommend.songs import ALONE, other_releases, songs
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,10 +18,29 @@ class Filters:
     Attributes:
         dataset: accounts and catalogue.
         interactions: what is known and disliked.
+        same_song: whether what counts of a track counts of its song on other releases too.
     """
 
     dataset: Dataset
     interactions: Interactions
+    same_song: bool = True
+
+    @cached_property
+    def song(self) -> np.ndarray:
+        """(tracks,) int32: as of `songs`; all alone where releases are not to be told together."""
+        catalog = self.dataset.catalog
+        return songs(catalog) if self.same_song else np.full(len(catalog.names), ALONE, np.int32)
+
+    @cached_property
+    def known_otherwise(self) -> sp.csr_matrix:
+        """(users, tracks) bool CSR: not known to the user, but on another release."""
+        return other_releases(self.interactions.known, self.song)
+
+    @cached_property
+    def disliked_otherwise(self) -> sp.csr_matrix:
+        """(users, tracks) bool CSR: not known to the user, who dislikes another release."""
+        others = other_releases(self.interactions.disliked, self.song)
+        return others.multiply(self.known_otherwise).tocsr()
 
     @cached_property
     def market_blocked(self) -> dict[str, np.ndarray]:
@@ -33,12 +54,16 @@ class Filters:
     def forbidden(self, users: np.ndarray, *, include_heard: bool) -> np.ndarray:
         """(n, tracks) bool: disliked, disallowed explicit, not in the user's market, and the already known.
 
-        Explicit tracks are left out for users who switched them off; the market counts where both are known.
+        Explicit tracks are left out for users who switched them off; the market counts where both are known. Another
+        release of a known track is as known, one of a disliked track as disliked, unless it is known itself.
         """
         actions, catalog = self.interactions, self.dataset.catalog
         mask: np.ndarray = actions.disliked[users].toarray()
-        if not include_heard:
+        if include_heard:
+            mask |= self.disliked_otherwise[users].toarray()
+        else:
             mask |= actions.known[users].toarray()
+            mask |= self.known_otherwise[users].toarray()
         mask |= ~self.dataset.explicit_allowed[users, None] & catalog.explicit[None, :]
         for row, user in enumerate(users):
             country = self.dataset.country[user]

@@ -18,8 +18,11 @@ def forbidden_pairs(filters: Filters, users: np.ndarray, tracks: np.ndarray, *, 
     """
     actions, dataset = filters.interactions, filters.dataset
     found = holds(actions.disliked, users, tracks)
-    if not include_heard:
+    if include_heard:
+        found |= holds(filters.disliked_otherwise, users, tracks)
+    else:
         found |= holds(actions.known, users, tracks)
+        found |= holds(filters.known_otherwise, users, tracks)
     found |= ~dataset.explicit_allowed[users] & dataset.catalog.explicit[tracks]
     countries = dataset.country[users]
     for country, blocked in filters.market_blocked.items():

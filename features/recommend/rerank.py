@@ -12,7 +12,9 @@ from features.compute.topk import top_k
 from features.parameters import NightlyParameters, RecommendationParameters
 from features.recommend.blend import standardized
 from features.recommend.cold import Exploration, exploration
+from features.recommend.columns import each, entries, numbers, rows_of
 from features.recommend.evidence import Ranker
+from features.recommend.songs import only_best
 
 WINDOW = 400
 """Candidates from which each place of a diverse list is filled: beyond them are tracks too weak to be a choice."""
@@ -65,6 +67,7 @@ class Shaper:
         artist: (tracks,) int, number of the first artist; -1 unknown.
         fame: (tracks,) float64, standard score of log(1 + listeners) over all tracks.
         known: (users, tracks) bool CSR, what each user has heard or said something of.
+        song: (tracks,) int, releases of one song have one number of 0 or more; None where all may stand in one list.
         vectors: (tracks, d) float32 on `GRID`, unit length or zero: what tracks are alike by; None where nothing asks.
         last: by strategy, (users, tracks) CSR: `standing` in the last release's list, of users whose taste has not
             moved since. Empty without such a release.
@@ -75,6 +78,7 @@ class Shaper:
     artist: np.ndarray
     fame: np.ndarray
     known: sp.csr_matrix
+    song: np.ndarray | None = None
     vectors: np.ndarray | None = None
     last: Mapping[str, sp.csr_matrix] = field(default_factory=dict)
     exploration: Exploration | None = None
@@ -96,15 +100,27 @@ class Shaper:
             seed=parameters.ranking.seed,
             max_per_artist=how.max_per_artist,
         )
-        return cls(how, catalog.artist, fame, ranker.interactions.known, vectors, last or {}, explored)
+        known, filters = ranker.interactions.known, ranker.filters
+        if how.include_heard and filters.known_otherwise.nnz:
+            known = known + filters.known_otherwise
+        song = filters.song if (filters.song >= 0).any() else None
+        return cls(how, catalog.artist, fame, known, song, vectors, last or {}, explored)
 
-    def lists(self, strategy: str, users: np.ndarray, scores: np.ndarray, *, damped: bool = True) -> Ranked:
+    def lists(
+        self,
+        strategy: str,
+        users: np.ndarray,
+        scores: np.ndarray,
+        *,
+        damped: bool = True,
+        tracks: np.ndarray | None = None,
+    ) -> Ranked:
         """The lists of one strategy.
 
-        In this order: popularity is damped; what stood in the last list loses; of each artist's tracks the best few go
-        first; at least the share asked for is new to the user, at every length of the list (rounded down); what is
-        like a track further up goes behind. Limits on artists and repeats give way where nothing else is left. Of a
-        hybrid list, last, a share of the places is given to tracks that are new here.
+        In this order: popularity is damped; of each song's releases the best stays; what stood in the last list loses;
+        of each artist's tracks the best few go first; at least the share asked for is new to the user, at every length
+        of the list (rounded down); what is like a track further up goes behind. Limits on artists and repeats give way
+        where nothing else is left. Of a hybrid list, last, a share of the places is given to tracks that are new here.
 
         A written score is 1 / (1 + exp(-z / 2)), z the track's standard score among all the user may be shown, after
         damping: 0.5 is average, 0.92 five spreads above. It says how far a track stands out for this user, not a
@@ -118,23 +134,26 @@ class Shaper:
             users: (n,) whose lists.
             scores: (n, tracks) float; -inf for what must not be listed. Not changed.
             damped: False for a list that is popularity itself, or made of the user's own words.
+            tracks: what the columns stand for (`columns`).
         """
         standard = standardized(scores)
         if damped and self.how.damping > 0:
-            standard = standardized(standard - self.how.damping * _spread(standard) * self.fame)
-        rested = self._rested(strategy, users, standard)
-        tracks, explores = self._chosen(rested, users), None
+            standard = standardized(standard - self.how.damping * _spread(standard) * each(self.fame, tracks))
+        # before the last list has its say, or another release of a song would take its place
+        best = standard if self.song is None else only_best(standard, each(self.song, tracks))
+        rested = self._rested(strategy, users, best, tracks)
+        chosen, explores = self._chosen(rested, users, tracks), None
         if self.exploration is not None and strategy == "hybrid":
-            known = self.known[users].toarray() if self.how.include_heard else None
-            tracks, explores = self.exploration.into(tracks, users, rested, known)
-        own = np.take_along_axis(standard, np.maximum(tracks, 0), axis=1) if tracks.size else np.zeros(tracks.shape)
+            known = entries(self.known, users, tracks) if self.how.include_heard else None
+            chosen, explores = self.exploration.into(chosen, users, rested, known, tracks)
+        own = np.take_along_axis(standard, np.maximum(chosen, 0), axis=1) if chosen.size else np.zeros(chosen.shape)
         with np.errstate(over="ignore"):
             written = np.round(1.0 / (1.0 + np.exp(-own / 2.0)), 6)
         if explores is not None:
             written[explores] = 1.0  # so that the place before decides
-        return Ranked(tracks, np.minimum.accumulate(written, axis=1), explores)
+        return Ranked(numbers(chosen, tracks), np.minimum.accumulate(written, axis=1), explores)
 
-    def _rested(self, strategy: str, users: np.ndarray, standard: np.ndarray) -> np.ndarray:
+    def _rested(self, strategy: str, users: np.ndarray, standard: np.ndarray, tracks: np.ndarray | None) -> np.ndarray:
         """What stood in the last list loses `rotation` spreads at its head, half as many each screen further down.
 
         So no track gets in for one that is better by more than that.
@@ -142,24 +161,23 @@ class Shaper:
         last = self.last.get(strategy)
         if last is None or self.how.rotation == 0:
             return standard
-        stood = last[users].tocoo()
-        rested = standard.copy()
-        rested[stood.row, stood.col] -= self.how.rotation * _spread(standard)[stood.row, 0] * stood.data
-        return rested
+        return standard - self.how.rotation * _spread(standard) * entries(last, users, tracks)
 
-    def _chosen(self, values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    def _chosen(self, values: np.ndarray, users: np.ndarray, tracks: np.ndarray | None) -> np.ndarray:
+        """(n, k) int32: columns, best first; -1 for empty slots."""
         how, k = self.how, min(self.how.k, values.shape[1])
-        known = self.known[users].toarray() if how.include_heard and how.discovery > 0 else None
+        known = entries(self.known, users, tracks) if how.include_heard and how.discovery > 0 else None
         if self.vectors is None or not self.vectors.any():
-            return _arranged(values, self.artist, known, how, k).tracks
+            return _arranged(values, self.artist, known, how, k, tracks).tracks
         chosen = np.full((len(values), k), -1, np.int32)
         width = min(k + WINDOW, values.shape[1])
         step = max(1, GRAM_CELLS // max(width * width, 1))
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
-            found = _arranged(values[rows], self.artist, None if known is None else known[rows], how, width)
+            of = rows_of(tracks, rows)
+            found = _arranged(values[rows], self.artist, None if known is None else known[rows], how, width, of)
             relevance = _relevance(np.take_along_axis(values[rows], np.maximum(found.tracks, 0), axis=1), found.tracks)
-            own = self.vectors[found.tracks]
+            own = self.vectors[numbers(found.tracks, of)]
             alike = np.maximum(own @ own.transpose(0, 2, 1), 0.0)
             order = _picked(found, relevance, alike, how, k)
             chosen[rows] = np.take_along_axis(found.tracks, order, axis=1)
@@ -167,7 +185,7 @@ class Shaper:
 
 
 class _Pool(NamedTuple):
-    """Candidates of some users, best first: (n, c) int32 tracks or -1, (n, c) levels, (n, c) bool new to the user.
+    """Candidates of some users, best first: (n, c) int32 columns or -1, (n, c) levels, (n, c) bool new to the user.
 
     Level 0 is within the limit on artists, 1 beyond it, 2 an empty slot.
     """
@@ -181,7 +199,12 @@ class _Pool(NamedTuple):
 
 
 def _arranged(
-    values: np.ndarray, artist: np.ndarray, known: np.ndarray | None, how: RecommendationParameters, count: int
+    values: np.ndarray,
+    artist: np.ndarray,
+    known: np.ndarray | None,
+    how: RecommendationParameters,
+    count: int,
+    of: np.ndarray | None = None,
 ) -> _Pool:
     """The best `count` by value within the limits on artists and repeats, then what the limits hold back.
 
@@ -194,7 +217,7 @@ def _arranged(
     while len(rows):
         best = top_k(values if len(rows) == len(values) else values[rows], size)
         new = np.ones(best.shape, bool) if known is None else ~known[rows[:, None], best]
-        pool = _Pool(best, _levels(best, artist, how.max_per_artist), new)
+        pool = _Pool(best, _levels(numbers(best, rows_of(of, rows)), artist, how.max_per_artist), new)
         within = pool.level == 0
         done = (within.sum(axis=1) >= count) & ((within & new).sum(axis=1) >= _owed(how, count))
         done |= (pool.level == 2).any(axis=1) | (size in (count, values.shape[1]))  # there is no more to look at

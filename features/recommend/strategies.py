@@ -164,7 +164,7 @@ def _fields(
     parameters: NightlyParameters,
 ) -> dict[str, _Field]:
     """The field of each group of models: the tracks that the plain mean of these puts forward."""
-    filters = Filters(split.dataset, split.interactions)
+    filters = Filters(split.dataset, split.interactions, parameters.recommendations.same_song)
     tracks = len(split.dataset.tracks)
     shape = len(users), min(CANDIDATES, tracks)
     possible = np.minimum(np.diff(split.relevant.indptr)[users], RANKED)

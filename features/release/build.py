@@ -17,7 +17,7 @@ from features.compute.align import Alignment, align
 from features.compute.budget import Blocks, Budget, Sizes, blocks_for
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
-from features.compute.interactions import Interactions, build_interactions
+from features.compute.interactions import build_interactions
 from features.compute.numbering import Pieces
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
@@ -39,6 +39,7 @@ from features.parameters import NightlyParameters
 from features.progress import Progress, silent
 from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence, fit_ranker
+from features.recommend.filters import Filters
 from features.recommend.lists import RankedList, recommend
 from features.recommend.pairs import forbidden_pairs
 from features.recommend.rerank import Shaper
@@ -161,7 +162,7 @@ def _build(
         shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
         with files.groups("recommendations", outputs.LISTS) as add:
             faults, listed = _write_lists(evidence, shaper, blocks, add, stages.progress)
-    checks += check_lists(faults, _could_have_lists(interactions))
+    checks += check_lists(faults, _could_have_lists(evidence.filters))
     with stages("measures"):
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
         metrics |= measures(
@@ -307,10 +308,11 @@ def _write_lists(
     return faults, np.concatenate(listed)
 
 
-def _could_have_lists(interactions: Interactions) -> int:
-    """Users with taste and something left to hear: who knows every track there is has no list, and that is right."""
-    has_taste = np.diff(interactions.weights.indptr) > 0
-    has_more = np.diff(interactions.known.indptr) < interactions.known.shape[1]
+def _could_have_lists(filters: Filters) -> int:
+    """Users with taste and something left to hear: who knows every song there is has no list, and that is right."""
+    known = filters.interactions.known
+    has_taste = np.diff(filters.interactions.weights.indptr) > 0
+    has_more = np.diff(known.indptr) + np.diff(filters.known_otherwise.indptr) < known.shape[1]
     return int((has_taste & has_more).sum())
 
 

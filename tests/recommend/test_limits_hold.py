@@ -8,7 +8,19 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import AS_OF, accepted, account, evidence_of, lists_of, play, random_world, said, tables, track
+from worlds import (
+    AS_OF,
+    accepted,
+    account,
+    evidence_of,
+    lists_of,
+    play,
+    random_world,
+    said,
+    tables,
+    track,
+    with_few_titles,
+)
 
 from benchmarks.limits import Limits
 
@@ -20,10 +32,10 @@ def broken_in(world: Mapping[str, pa.Table], user: str, *tracks: str, include_he
     return [limit for _, _, limit in limits.check([{"user_id": user, "track_ids": list(tracks)}])]
 
 
-@given(st.integers(0, 10_000), st.booleans())
-@settings(max_examples=20, deadline=None)
-def test_no_list_holds_what_is_not_allowed(seed, include_heard):
-    world = random_world(seed)
+@given(st.integers(0, 10_000), st.booleans(), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_no_list_holds_what_is_not_allowed(seed, include_heard, few_titles):
+    world = with_few_titles(random_world(seed), seed) if few_titles else random_world(seed)
     evidence = evidence_of(world)
     limits, ids = Limits(world, MOMENT, include_heard=include_heard), evidence.dataset.tracks.ids()
     lists = lists_of(evidence, k=9, include_heard=include_heard)
@@ -41,13 +53,15 @@ WORLD = tables(
     feedback=[
         *(said("u", "bad", "like", 3), said("u", "bad", "dislike", 2)),
         *(said("u", "tie", "dislike", 2), said("u", "tie", "love", 2)),
-        *(said("u", "forgiven", "dislike", 3), said("u", "forgiven", "save", 2)),
+        *(said("u", "forgiven", "dislike", 3), said("u", "forgiven", "save", 2), said("u", "bad too", "dislike")),
         said("u", "passed", "skip"),
     ],
     acceptances=[accepted("u", "taken")],
     tracks=[
         *(track(name) for name in ("free", "later", "bad", "tie", "forgiven", "passed", "taken")),
         *(track("rude", explicit=True), track("german", markets=["de"]), track("american", markets=["US", "JP"])),
+        *(track(name, "Zoë", name="Same") for name in ("heard", "on another")),
+        *(track(name, "Zoe", name="Sáme song") for name in ("bad too", "again")),
     ],
     users=[account("u", country=" de ", explicit_content=False), account("v", country="US")],
 )
@@ -58,7 +72,8 @@ WORLD = tables(
     [
         *(("heard", "heard"), ("skipped", "heard"), ("passed", "heard"), ("taken", "heard"), ("forgiven", "heard")),
         *(("bad", "disliked"), ("tie", "disliked"), ("rude", "explicit"), ("american", "market")),
-        ("no such track", "unknown"),
+        *(("no such track", "unknown"), ("on another", "heard on another release")),
+        ("again", "disliked on another release"),
     ],
 )
 def test_what_is_not_allowed_is_noticed(name, limit):
@@ -69,8 +84,11 @@ def test_what_may_stand_may_stand():
     assert broken_in(WORLD, "u", "free", "german") == []
     assert broken_in(WORLD, "v", "later", "american", "rude", "bad") == []
     assert broken_in(WORLD, "u", "heard", "forgiven", "taken", include_heard=True) == []
+    assert broken_in(WORLD, "u", "on another", include_heard=True) == []
     assert broken_in(WORLD, "u", "bad", "rude", include_heard=True) == ["disliked", "explicit"]
+    assert broken_in(WORLD, "u", "again", include_heard=True) == ["disliked on another release"]
 
 
 def test_a_track_that_stands_twice_is_noticed():
     assert broken_in(WORLD, "u", "free", "german", "free") == ["twice"]
+    assert broken_in(WORLD, "v", "heard", "rude", "on another") == ["twice"]
