@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,9 +12,14 @@ from features.compute.gather import products_at
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
+from features.recommend.models.ials_solver import solved
 from features.recommend.models.neighbors import RECENCY
 
-BATCH_CELLS = 16_000_000
+SWEEP = {"tolerance": 3e-3, "most_steps": 10}
+"""How far a sweep solves: the next one goes on from there, and the loss in the end is that of exact solutions but for
+some ten-thousandths."""
+FINE = {"tolerance": 1e-5, "most_steps": 100}
+"""How far users' factors are solved in the end, which reasons are had from."""
 SMALL = 4_000_000
 """Cells up to which the exact decomposition is as fast as the randomized one."""
 
@@ -144,22 +149,23 @@ class IALS:
     strength: float = 0.3
     seed: int = 20_260_101
 
-    def fit(self, history: History) -> Self:
+    def fit(self, history: History, threads: int = 1) -> Self:
         """Alternates; ends with the users, so that their factors belong to the tracks'."""
         values = self._rows(history)
-        rows, tracks = values.shape
+        tracks = values.shape[1]
         rng = np.random.default_rng(self.seed)
         # float32 halves the time; the normal equations are well conditioned by the regularisation
         factors = rng.normal(0.0, 0.1 / np.sqrt(self.dimensions), (tracks, self.dimensions)).astype(np.float32)
-        transposed = values.T.tocsr()
+        own, transposed = None, values.T.tocsr()
         for _ in range(self.iterations):
-            own = self._solved(values, factors, tracks)
-            factors = self._solved(transposed, own, rows)
+            own = self._solved(values, factors, start=own, threads=threads, **SWEEP)
+            factors = self._solved(transposed, own, start=factors, threads=threads, **SWEEP)
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         self.scored_.data = np.maximum(self.scored_.data, 0.0)  # squares have no place for what one is put off by
         self.scored_.eliminate_zeros()
         self.track_factors_ = factors
-        self.user_factors_ = self._solved(self.scored_, factors, tracks)
+        start = None if own is None else own[: self.scored_.shape[0]]
+        self.user_factors_ = self._solved(self.scored_, factors, start=start, threads=threads, **FINE)
         self.gram_ = factors.T.astype(np.float64) @ factors
         self.possible_ = tracks
         return self
@@ -195,35 +201,10 @@ class IALS:
         """(n, tracks) float32 CSR: what factors are learned from."""
         return history.values(self.weight_power)
 
-    def _solved(self, values: sp.csr_matrix, other: np.ndarray, possible: int) -> np.ndarray:
-        """(n, d) float32: the least squares solution of each row, given the other side's factors.
-
-        Rows are taken by length, a batch at a time, and padded to the batch's longest: a batch is then a few products
-        of three-dimensional arrays. Of rows shorter than d the system of the row's own size is solved instead of d × d:
-        turned so that what all rows share is diagonal, one is as exact as the other (Woodbury).
-        """
-        dimensions = other.shape[1]
-        shared, axes = np.linalg.eigh(self.unobserved * (other.T.astype(np.float64) @ other))
-        shared, axes = np.maximum(shared, 0.0).astype(np.float32), axes.astype(np.float32)
-        turned = np.vstack([other @ axes, np.zeros((1, dimensions), np.float32)])  # the last row pads
-        length = np.diff(values.indptr)
-        result = np.zeros((values.shape[0], dimensions), np.float32)
-        order = np.argsort(length, kind="stable")
-        order = order[length[order] > 0]
-        start = 0
-        while start < len(order):
-            count = max(1, BATCH_CELLS // (max(int(length[order[start]]), dimensions) * dimensions))
-            rows = order[start : start + count]
-            rows = rows[length[rows] <= 2 * length[rows[0]] + 8]  # little padding
-            inside = np.arange(int(length[rows].max())) < length[rows][:, None]
-            place = np.where(inside, values.indptr[rows][:, None] + np.arange(inside.shape[1]), 0)
-            root = np.sqrt(np.where(inside, values.data[place], np.float32(0.0)))
-            factors = turned[np.where(inside, values.indices[place], len(other))] * root[:, :, None]
-            ridge = self.regularization * (length[rows] + self.unobserved * possible) ** self.frequency_power
-            diagonal = shared[None, :] + ridge[:, None].astype(np.float32)
-            result[rows] = _shorter(factors, root, diagonal)
-            start += len(rows)
-        return result @ axes.T
+    def _solved(self, values: sp.csr_matrix, other: np.ndarray, **how: Any) -> np.ndarray:
+        """(n, d) float32: the least squares solution of each row, given the other side's factors."""
+        ridge = self.regularization * (np.diff(values.indptr) + self.unobserved * len(other)) ** self.frequency_power
+        return solved(values, other, ridge, self.unobserved, **how)
 
 
 @dataclass(eq=False)
@@ -261,24 +242,3 @@ class SideIALS(IALS):
             return values
         beside = side_rows(history.catalog, self.artist_share, self.album_share, self.genre_share)
         return sp.vstack([values, beside * np.float32(self.content)], format="csr")
-
-
-def _shorter(factors: np.ndarray, target: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """(b, d): each x of (F'F + D) x = F't, by whichever of F'F and FF' is smaller.
-
-    Args:
-        factors: (b, m, d), F.
-        target: (b, m), t.
-        diagonal: (b, d), D, positive.
-    """
-    batch, rows, dimensions = factors.shape
-    if rows >= dimensions:
-        matrix = np.matmul(factors.transpose(0, 2, 1), factors)
-        matrix[:, np.arange(dimensions), np.arange(dimensions)] += diagonal
-        right = np.matmul(target[:, None, :], factors).reshape(batch, dimensions, 1)
-        return np.linalg.solve(matrix, right)[:, :, 0]
-    scaled = factors / diagonal[:, None, :]
-    matrix = np.matmul(scaled, factors.transpose(0, 2, 1))
-    matrix[:, np.arange(rows), np.arange(rows)] += np.float32(1.0)
-    dual = np.linalg.solve(matrix, target[:, :, None])
-    return np.matmul(dual.transpose(0, 2, 1), scaled)[:, 0, :]

@@ -60,10 +60,14 @@ def solved_slowly(values: np.ndarray, other: np.ndarray, model: IALS) -> np.ndar
     return np.array(rows)
 
 
-@pytest.mark.parametrize("batch", [factors.BATCH_CELLS, 60])
+@pytest.fixture
+def solved_to_the_end(monkeypatch):
+    monkeypatch.setattr(factors, "SWEEP", factors.FINE)
+
+
 @pytest.mark.parametrize("dimensions", [1, 5, 30])  # fewer than any row has tracks, as many as some, more than all
-def test_ials_solves_each_rows_normal_equations(dimensions, batch, monkeypatch):
-    monkeypatch.setattr(factors, "BATCH_CELLS", batch)
+@pytest.mark.usefixtures("solved_to_the_end")
+def test_ials_solves_each_rows_normal_equations(dimensions):
     history = random_history(3, silent=2, refused=20)
     assert 1 < history.degree[2:].min() < 15 < history.degree.max() < 30
     model = IALS(**SMALL | {"dimensions": dimensions}, iterations=3).fit(history)
@@ -111,6 +115,7 @@ def test_no_other_factors_of_a_user_have_less_loss():
         assert loss(history, other) > least
 
 
+@pytest.mark.usefixtures("solved_to_the_end")
 def test_with_what_tracks_are_beside_it_stands_below_the_listeners_rows():
     history = random_history(7, users=12, tracks=40, plays=40)
     how = {**SMALL, "iterations": 3, "seed": 4}
@@ -126,6 +131,22 @@ def test_with_what_tracks_are_beside_it_stands_below_the_listeners_rows():
     assert unheard.sum() > 5
     assert (np.abs(model.track_factors_[unheard]).max(axis=1) > 0.01).all()
     assert not IALS(**how).fit(history).track_factors_[unheard].any()
+
+
+def test_solving_in_part_reaches_the_loss_of_solving_to_the_end(monkeypatch):
+    history = random_history(8, users=80, tracks=60, plays=1500)
+    how = {**SMALL, **NO_TIME, "dimensions": 12, "iterations": 8}
+    in_part = loss(history, IALS(**how).fit(history))
+    monkeypatch.setattr(factors, "SWEEP", factors.FINE)
+    assert in_part == pytest.approx(loss(history, IALS(**how).fit(history)), rel=2e-3)
+
+
+@pytest.mark.parametrize("kind", [IALS, SideIALS])
+def test_threads_change_no_bit_of_ials(kind):
+    history = random_history(9)
+    one, other = (kind(dimensions=9, iterations=3).fit(history, threads=threads) for threads in (1, 4))
+    assert one.user_factors_.tobytes() == other.user_factors_.tobytes()
+    assert one.track_factors_.tobytes() == other.track_factors_.tobytes()
 
 
 def test_another_seed_is_another_start():
