@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.recommend.columns import each
 from features.recommend.models import CONTENT_MODELS, EVERYONE
-from features.recommend.models.contract import Model
+from features.recommend.models.contract import Model, scores_of
 
 LOWEST = -5.0
 """Standard scores below this say no more than this."""
@@ -91,7 +92,12 @@ class Standard(NamedTuple):
 
 
 def standard_scores(
-    name: str, model: Model, users: np.ndarray, usable: np.ndarray, listeners: np.ndarray
+    name: str,
+    model: Model,
+    users: np.ndarray,
+    usable: np.ndarray,
+    listeners: np.ndarray,
+    tracks: np.ndarray | None = None,
 ) -> np.ndarray:
     """(n, tracks) float64: a model's standard scores over what may be listed and it knows; -inf elsewhere.
 
@@ -104,16 +110,24 @@ def standard_scores(
         users: (n,) whose scores.
         usable: (n, tracks) bool: what may be listed.
         listeners: (tracks,) int, of the history it was fitted on.
+        tracks: what the columns stand for (`columns`): scores are then standard among each user's choice.
     """
-    return standard(name, model, users, usable, listeners).scores
+    return standard(name, model, users, usable, listeners, tracks).scores
 
 
-def standard(name: str, model: Model, users: np.ndarray, usable: np.ndarray, listeners: np.ndarray) -> Standard:
+def standard(
+    name: str,
+    model: Model,
+    users: np.ndarray,
+    usable: np.ndarray,
+    listeners: np.ndarray,
+    tracks: np.ndarray | None = None,
+) -> Standard:
     """The same, with the spread of each user's raw scores."""
-    raw = model.scores(users)
+    raw = scores_of(model, users, tracks)
     known = usable & (raw > 0.0) if name == "content" else usable
     if name not in CONTENT_MODELS:
-        known = known & (listeners > 0)[None, :]
+        known = known & each(listeners > 0, tracks)
     return _standardized(np.where(known, raw, -np.inf))
 
 

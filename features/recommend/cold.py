@@ -12,6 +12,7 @@ from features.compute.dataset import Dataset
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Interactions
 from features.compute.topk import top_k
+from features.recommend.columns import each
 
 HOME_LISTENERS = 200.0
 """Listeners of a country from which on it says as much of what is popular there as everybody does."""
@@ -125,7 +126,12 @@ class Exploration:
         return np.where((high > low) & (place < k), place, -1)
 
     def into(
-        self, tracks: np.ndarray, users: np.ndarray, values: np.ndarray, known: np.ndarray | None = None
+        self,
+        tracks: np.ndarray,
+        users: np.ndarray,
+        values: np.ndarray,
+        known: np.ndarray | None = None,
+        of: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lists with their exploring places.
 
@@ -133,10 +139,11 @@ class Exploration:
         the limit on artists even if the better ones of its artist come first.
 
         Args:
-            tracks: (n, k) int32, best first; -1 for empty slots, at the end. Not changed.
+            tracks: (n, k) int32 columns, best first; -1 for empty slots, at the end. Not changed.
             users: (n,) whose.
             values: (n, tracks) float: standard scores; -inf for what must not be listed.
             known: (n, tracks) bool: what the user has heard, which is not new to them; None for what no list holds.
+            of: what the columns stand for (`columns`).
 
         Returns:
             (n, k) int32 and (n, k) bool, which places were given.
@@ -144,8 +151,9 @@ class Exploration:
         tracks, given = tracks.copy(), np.zeros(tracks.shape, bool)
         k = tracks.shape[1]
         places = self.places(users, k) if self.new.any() else np.zeros((len(users), 0), np.int64)
-        new = np.broadcast_to(self.new, values.shape) if known is None else self.new & ~known
-        fresh = self._best(values, new, places.shape[1])
+        new = np.broadcast_to(each(self.new, of), values.shape)
+        new = new if known is None else new & ~known
+        fresh = self._best(values, new, places.shape[1], of)
         column = np.arange(k)
         before = column[None, :]
         for number in range(places.shape[1]):
@@ -171,12 +179,13 @@ class Exploration:
             given[rows, at[:, 0]] = True
         return tracks, given
 
-    def _best(self, values: np.ndarray, new: np.ndarray, count: int) -> np.ndarray:
+    def _best(self, values: np.ndarray, new: np.ndarray, count: int, of: np.ndarray | None) -> np.ndarray:
         """(n, count) int32: the best new tracks that may explore, -1 for none."""
         able = np.where(new, values, -np.inf)
         if self.max_per_artist > 0:
             order = np.argsort(-values, axis=1, kind="stable")
-            able[~_within(order, self.artist, self.max_per_artist)] = -np.inf
+            artist = np.broadcast_to(each(self.artist, of), values.shape)
+            able[~_within(order, artist, self.max_per_artist)] = -np.inf
         best = top_k(able, min(count, able.shape[1]))
         own = np.take_along_axis(values, np.maximum(best, 0), axis=1)
         half = np.isfinite(values).sum(axis=1) / 2.0
@@ -222,8 +231,8 @@ def chances(users: Vocabulary, seed: int) -> np.ndarray:
 
 
 def _within(order: np.ndarray, artist: np.ndarray, most: int) -> np.ndarray:
-    """(n, tracks) bool: fewer than `most` of its artist's tracks stand before it in (n, tracks) `order`."""
-    named = artist[order]
+    """(n, tracks) bool: fewer than `most` of its artist's, (n, tracks), stand before it in (n, tracks) `order`."""
+    named = np.take_along_axis(artist, order, axis=1)
     by_artist = np.argsort(named, axis=1, kind="stable")
     sorted_artist = np.take_along_axis(named, by_artist, axis=1)
     begins = np.ones(named.shape, bool)
