@@ -38,18 +38,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PLAYS:,} plays")
     parser.add_argument("--home", type=Path, help="keep the database here, and take it from here if it is there")
+    parser.add_argument("--variants", action="store_true", help="with fewer threads, too")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(QUICK_PLAYS if given.quick else given.plays, given.rounds, given.home or Path(folder))
+        found = measure(
+            QUICK_PLAYS if given.quick else given.plays,
+            given.rounds,
+            given.home or Path(folder),
+            variants=given.variants,
+        )
     show(found)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def measure(plays: int, rounds: int, home: Path) -> dict[str, Any]:
-    """Reads about that many plays in turns: by the snapshot's threads, none to two, and by the bare drain."""
+def measure(plays: int, rounds: int, home: Path, *, variants: bool = True) -> dict[str, Any]:
+    """Reads about that many plays in turns: by two threads of the snapshot, by the bare drain, and by fewer threads."""
     with server(home / "server") as (database, process), tempfile.TemporaryDirectory() as scratch:
         history = database[names.LISTENING_HISTORY]
         if not history.estimated_document_count():
@@ -62,12 +68,9 @@ def measure(plays: int, rounds: int, home: Path) -> dict[str, Any]:
 
             return read
 
-        works = {
-            "snapshot, two threads": ours(2),
-            "raw drain": lambda: drain(database),
-            "snapshot, one thread ahead": ours(1),
-            "snapshot, nothing ahead": ours(0),
-        }
+        works = {"snapshot, two threads": ours(2), "raw drain": lambda: drain(database)}
+        if variants:
+            works |= {"snapshot, one thread ahead": ours(1), "snapshot, nothing ahead": ours(0)}
         drain(database)  # what the server keeps in memory is there for all
         spent = in_turns(process, works, rounds)
         assert len(digests) == 1, "what is read depends on the number of threads"

@@ -18,6 +18,7 @@ from bson.binary import Binary, BinaryVectorDtype
 from bson.raw_bson import RawBSONDocument
 
 from features.release.manifest import Manifest
+from features.release.templates import after_template
 from features.schema.ids import content_object_id, decode_id
 from features.schema.names import AUDIO_FEATURES, FEATURE_STORE, RECOMMENDATIONS
 
@@ -38,6 +39,13 @@ OUTPUTS = {
 }
 
 
+ALIKE = ("user_profile", "track_embedding")
+"""Outputs whose documents differ in ids and numbers alone: a vector, and those by path and column."""
+ALIKE_NUMBERS = {
+    "metadata.confidence": "confidence",
+    "metadata.trainingData.trackCount": "track_count",
+    "metadata.trainingData.historyDays": "history_days",
+}
 EMPTY_FEEDBACK: dict[str, Any] = {"tracksPlayed": [], "tracksLiked": [], "tracksSkipped": [], "overallRating": None}
 """Of a list that nobody has answered yet."""
 _AS_SENT = bson.encode({"feedback": EMPTY_FEEDBACK})[4:-1]
@@ -84,8 +92,28 @@ class ReleaseDocuments:
     def chunk(self, output: str, number: int) -> list[RawBSONDocument]:
         """The encoded documents of one chunk, in order; the same bytes every time."""
         table = pq.ParquetFile(self.folder / f"{output}.parquet").read_row_group(number)
-        make = self._recommendations if output == "recommendations" else self._features
-        return [RawBSONDocument(bson.encode(document)) for document in make(output, table)]
+        encoded = self._alike(output, table) if output in ALIKE else None
+        if encoded is None:
+            make = self._recommendations if output == "recommendations" else self._features
+            encoded = [bson.encode(document) for document in make(output, table)]
+        return [RawBSONDocument(document) for document in encoded]
+
+    def _alike(self, output: str, table: pa.Table) -> list[bytes] | None:
+        """What encoding each of `_features` gives, after the first of them; None where they are not alike."""
+        numbers = {path: table[column].combine_chunks() for path, column in ALIKE_NUMBERS.items()}
+        vectors = table["vector"].combine_chunks()
+        if not len(table) or any(column.null_count for column in (vectors, vectors.values, *numbers.values())):
+            return None
+        matrix = vectors.flatten().to_numpy().reshape(len(table), -1)
+        owner = "trackId" if output == "track_embedding" else "userId"
+        entities = table["track_id" if output == "track_embedding" else "user_id"].to_pylist()
+        return after_template(
+            bson.encode(next(self._features(output, table.slice(0, 1)))),
+            owner,
+            [feature_id(self.manifest.id, output, entity) for entity in entities],
+            entities if output == "track_embedding" else [decode_id(entity) for entity in entities],
+            {"features.vector": matrix} | {path: column.to_numpy() for path, column in numbers.items()},
+        )
 
     def _features(self, output: str, table: pa.Table) -> Iterator[dict[str, Any]]:
         for row in table.to_pylist():

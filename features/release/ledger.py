@@ -184,14 +184,21 @@ OLD_DOCUMENT: Document = {"inputs": {}, "timings": {}, "dimensions": [], "code":
 """What documents may lack that were written before there was a field for it, or by hand."""
 
 
-def record(database: Database[Document], manifest: Manifest, token: int, state: str) -> Document:
+def record(database: Database[Document], manifest: Manifest, token: int, state: str, **more: Any) -> Document:
     """Writes a release's document in `state` and returns it; the ledger of an earlier, interrupted run is kept.
+
+    Args:
+        database: where.
+        manifest: the release's.
+        token: of the lease.
+        state: its new one.
+        more: fields of the document that the manifest does not have.
 
     Raises:
         BusyError: a newer run has written to it, or holds the lease.
     """
     check_lease(database, token)  # a document that is not there yet has no token to guard it
-    document = {field: getattr(manifest, name) for field, name in FIELDS.items()}
+    document = {field: getattr(manifest, name) for field, name in FIELDS.items()} | more
     with translated_errors():
         collection = releases(database)
         try:

@@ -19,7 +19,7 @@ CODE_THAT_COUNTS = (
     "recommend",
     "evaluate",
     "snapshot",
-    *(f"release/{name}.py" for name in ("build", "outputs", "documents", "reference")),
+    *(f"release/{name}.py" for name in ("build", "outputs", "documents", "templates", "reference")),
 )
 
 

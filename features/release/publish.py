@@ -163,7 +163,7 @@ def upload(
         withdraw(database, manifest.id, token, progress)
         past = dict.fromkeys(("expired", "retiredAt", "withdrawnAt"), "")
         update(database, manifest.id, token, {"$unset": past})
-    ledger = record(database, manifest, token, "uploading")["ledger"]
+    ledger = record(database, manifest, token, "uploading", vectors=vectors)["ledger"]
     digests = {}
     for output in OUTPUTS:
         chunks = documents.chunks(output)
@@ -202,6 +202,8 @@ def _must_start_over(database: Database[Document], found: Document, documents: R
     manifest, ledger = documents.manifest, found["ledger"]
     if found.get("expired") or found["builtAt"] != manifest.built_at or found["counts"] != manifest.counts:
         return True  # expired, built again after its folder was lost, or somebody was erased from it since
+    if (found.get("vectors") or documents.vectors) != documents.vectors:
+        return True  # half of them would be stored one way, half the other
     noted = {output: _noted(ledger, output) for output in OUTPUTS}
     return all(noted[output][0] == documents.chunks(output) for output in OUTPUTS) and any(
         _stored(database, output, manifest) != (manifest.counts[output], noted[output][1]) for output in OUTPUTS
@@ -215,7 +217,8 @@ def _stored(
     collection, query = of_release(output, manifest.id)
     count, total = 0, 0
     with translated_errors():
-        for batch in database[collection].find_raw_batches(query):
+        # the server has the next batch ready while the digest of the last one is taken
+        for batch in in_order([lambda: iter(database[collection].find_raw_batches(query))], threads=1, ahead=2):
             found = split_documents(batch)
             count += len(found)
             total += _digest(found)

@@ -561,6 +561,7 @@ RELEASES = Collection(
             "withdrawnAt": DATE,
             "dimensions": STRINGS,
             "ledger": OBJECT,
+            "vectors": STRING,
             "scorecard": OBJECT,
             "erased": OBJECT,
             "migration": TEXT,

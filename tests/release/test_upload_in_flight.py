@@ -6,6 +6,7 @@ from collections import Counter
 import bson
 import pyarrow.parquet as pq
 import pytest
+from bson import Binary
 from published import expected, stored
 from pymongo.database import Database
 
@@ -109,3 +110,16 @@ def test_the_number_in_flight_changes_neither_documents_nor_ledger(ready, home, 
         return stored(ready), find_release(ready, release.id)["ledger"]
 
     assert published(in_flight, manifest) == published(0, manifest)
+
+
+def test_an_upload_left_halfway_begins_anew_where_vectors_are_to_be_stored_another_way(ready, home, manifest):
+    documents = ReleaseDocuments(release_folder(home, manifest.id), manifest)
+    refuse(ready, documents.chunk(OUTPUT, 2)[1].raw)
+    with hold_lease(ready) as token, pytest.raises(DatabaseError):
+        publish.upload(ready, home, manifest, token)
+    accept_all(ready)
+    with hold_lease(ready) as token:
+        publish.verify(ready, manifest, publish.upload(ready, home, manifest, token, "float32"))
+    kinds = {type(found["features"]["vector"]) for found in ready.feature_store.find()}
+    assert kinds == {Binary}
+    assert find_release(ready, manifest.id)["vectors"] == "float32"
