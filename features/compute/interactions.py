@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.pair_sums import pair_sums
+from features.compute.united import csr, united
 from features.compute.weights import (
     COMPLETED,
     NEUTRAL_STRENGTH,
@@ -16,8 +18,6 @@ from features.compute.weights import (
 )
 
 MS_A_DAY = 86_400_000
-FIXED_POINT = float(1 << 24)
-"""Weights are summed as integers of this unit: a sum of integers is the same in any order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,7 @@ def build_interactions(
     *,
     as_of_ms: int,
     half_life_days: float,
+    threads: int = 1,
 ) -> Interactions:
     """One weight a user and track: log2(1 + the sum of decayed plays) plus the decayed feedback.
 
@@ -117,56 +118,33 @@ def build_interactions(
         shape: (users, tracks).
         as_of_ms: the moment that ages are counted from.
         half_life_days: how long until a play is worth half.
+        threads: one or more.
 
     Returns:
-        Four matrices of `shape`; the same for any order of the inputs.
+        Five matrices of `shape`; the same for any order of the inputs and any number of threads.
     """
-    worth = play_weights(plays.completion) * decay(plays.played_at, as_of_ms, half_life_days)
-    listened = _summed(plays.user, plays.track, worth, shape)
+    listened = pair_sums(
+        plays.user,
+        plays.track,
+        lambda chosen: (
+            play_weights(plays.completion[chosen]) * decay(plays.played_at[chosen], as_of_ms, half_life_days)
+        ),
+        shape,
+        threads=threads,
+    )
     opinion = _feedback_worth(feedback, as_of_ms, half_life_days)
     opinion[feedback.signal == "dislike"] = 0.0  # one that stands leaves the pair out, one taken back is void
-    said = _summed(feedback.user, feedback.track, opinion, shape)
-    counts = _summed(plays.user, plays.track, np.full(len(plays), 1.0 / FIXED_POINT), shape)
-
-    listened.data = np.log2(1.0 + np.maximum(listened.data / FIXED_POINT, 0.0))
-    said.data = said.data / FIXED_POINT
+    said = pair_sums(feedback.user, feedback.track, lambda chosen: opinion[chosen], shape)
     disliked = _disliked(feedback, shape)
-    total = (listened + said).tocsr()
-    aversion = _aversion(total, disliked)
-    weights = (total - total.multiply(disliked)).tocsr()
-    weights.data[weights.data <= 0.0] = 0.0
-    weights.eliminate_zeros()
-    weights.sort_indices()
-    known = (_pattern(counts) + _pattern(said)).astype(bool).tocsr()
-    return Interactions(weights, counts.astype(np.int32), known, disliked, aversion)
-
-
-def _aversion(total: sp.csr_matrix, disliked: sp.csr_matrix) -> sp.csr_matrix:
-    below = total.copy()
-    below.data = np.clip(-below.data, 0.0, 1.0)
-    aversion = below.maximum(disliked.astype(np.float64)).tocsr()
-    aversion.eliminate_zeros()
-    aversion.sort_indices()
-    return aversion
+    weights, known, aversion = united(listened, said, disliked)
+    plays_made = csr(listened.counts, listened.indices, listened.indptr, shape)
+    return Interactions(weights, plays_made, known, disliked, aversion)
 
 
 def _feedback_worth(feedback: Feedback, as_of_ms: int, half_life_days: float) -> np.ndarray:
     base = np.array([SIGNAL_WEIGHTS[signal] for signal in feedback.signal], np.float64)
     strength = np.where(np.isnan(feedback.strength), NEUTRAL_STRENGTH, feedback.strength)
     return base * strength / NEUTRAL_STRENGTH * decay(feedback.created_at, as_of_ms, half_life_days)
-
-
-def _summed(user: np.ndarray, track: np.ndarray, worth: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
-    """Sums by pair in fixed point. float64 holds integers to 2^53, so the sums are exact in any order."""
-    fixed = np.rint(worth * FIXED_POINT)
-    summed = sp.coo_matrix((fixed, (user, track)), shape=shape, dtype=np.float64).tocsr()
-    summed.sum_duplicates()
-    return summed
-
-
-def _pattern(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    ones = np.ones(len(matrix.data), np.int8)
-    return sp.csr_matrix((ones, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _disliked(feedback: Feedback, shape: tuple[int, int]) -> sp.csr_matrix:

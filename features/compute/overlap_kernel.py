@@ -6,8 +6,8 @@ bits, which leave three words: ones, twos and fours of 64 counts; those are adde
 ("carry-save adders"). One comparison then tells which of 64 users reach what is needed to come in.
 
 What is needed: with J the k-th best overlap so far, common ≥ J / (1 + J) · (size + other's size). Sizes of a word are
-alike, so hardly anybody passes who does not come in. A tile is passed over where not even all tracks of the smaller user
-would do. Users start with the tile of their own size, where the best ones tend to be.
+alike, so hardly anybody passes who does not come in. A tile is passed over where not even all tracks of the smaller
+user would do. Users start with the tile of their own size, where the best ones tend to be.
 
 Overlaps are compared as fractions of integers, by cross-multiplication, ties by the lower number: a total order, so
 that neither the order of tiles nor shards nor threads change a thing.
@@ -200,7 +200,7 @@ def _share(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int) -> floa
 
 @njit(nogil=True, cache=True)
 def _add_rows(bits: np.ndarray, met: np.ndarray, rows: int, strip: int, planes: np.ndarray, depth: int) -> None:
-    """Counts in `planes` what bits of a strip are set in rows: words of ones, then words of twos, of fours and so on."""
+    """Counts in `planes` what bits of a strip are set in rows: words of ones, of twos, of fours and so on."""
     planes[: max(depth, 3) * STRIP] = U(0)
     done = 0
     while done < rows:

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_interactions import build_interactions_plain
 from worlds import AS_OF, DAY
 
 from features.compute.interactions import Feedback, Interactions, Plays, build_interactions
@@ -176,9 +178,12 @@ SAID = st.tuples(
 )
 
 
+def matrices_of(made: Interactions) -> list[sp.csr_matrix]:
+    return [made.weights, made.plays, made.known, made.disliked, made.aversion]
+
+
 def bytes_of(made: Interactions) -> list[bytes]:
-    matrices = (made.weights, made.plays, made.known, made.disliked, made.aversion)
-    return [part.tobytes() for m in matrices for part in (m.data, m.indices, m.indptr)]
+    return [part.tobytes() for m in matrices_of(made) for part in (m.data, m.indices, m.indptr)]
 
 
 def in_order(order: list[int], *columns: np.ndarray) -> list[np.ndarray]:
@@ -199,6 +204,20 @@ def test_any_order_of_rows_makes_the_same_bytes(play_rows, said_rows, random):
         ),
     )
     assert bytes_of(made_of(plays, feedback)) == bytes_of(other)
+
+
+@given(st.lists(PLAY, max_size=40), st.lists(SAID, max_size=20), st.sampled_from([1, 2, 4]))
+@settings(deadline=None)
+def test_the_matrices_are_those_of_scipy_to_the_byte_for_any_number_of_threads(play_rows, said_rows, threads):
+    plays, feedback = plays_of(*play_rows), feedback_of(*said_rows)
+    given = {"as_of_ms": AS_OF, "half_life_days": 100.0}
+    made = build_interactions(plays, feedback, (USERS, TRACKS), threads=threads, **given)
+    plain = build_interactions_plain(plays, feedback, (USERS, TRACKS), **given)
+    for one, other in zip(matrices_of(made), matrices_of(plain), strict=True):
+        assert [part.dtype for part in (one.data, one.indices, one.indptr)] == [
+            part.dtype for part in (other.data, other.indices, other.indptr)
+        ]
+    assert bytes_of(made) == bytes_of(plain)
 
 
 @given(st.lists(PLAY, max_size=25), st.lists(SAID, max_size=12))
