@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.activity import FIXED_POINT, Activity, count_activity, recent_and_fresh
 from features.compute.dataset import Catalog
 from features.compute.interactions import MS_A_DAY, Interactions, Plays
-from features.compute.weights import SKIPPED
 from features.schema.names import AUDIO_FEATURES, AUDIO_NAMES
 
 # What a feature is divided by, after its lowest usual value is taken off, to lie in 0..1 beside the ratios.
@@ -16,6 +16,8 @@ PITCH_CLASSES = 12
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 WINDOWS_DAYS = (7, 30, 90)
 DISCOVERY_DAYS = 30
+BLOCK_USERS = 20_000
+"""Users whose profiles are made at once: what stands in between is some ten times as much."""
 EVIDENCE_PLAYS = 20
 """Plays at which a profile counts as half known."""
 NO_DIRECTION = 1e-9
@@ -63,31 +65,69 @@ def build_profiles(
     """
     counts = np.asarray(interactions.plays.sum(axis=1)).ravel()
     users = np.nonzero(counts)[0].astype(np.int32)
-    weights, played = interactions.weights[users], interactions.plays[users]
-    row_of = np.full(interactions.plays.shape[0], -1, np.int64)
-    row_of[users] = np.arange(len(users))
-    rows = row_of[plays.user]
-    audio, coverage = audio_dimensions(weights, catalog.audio)
-    blocks = [
-        audio,
-        genre_dimensions(weights, played, catalog, top_genres),
-        rhythm_dimensions(rows, plays, len(users)),
-        rate_dimensions(rows, plays, played, as_of_ms),
-        variety_dimensions(played, catalog),
-        taste_for_the_popular(weights, interactions),
-        activity_dimensions(rows, plays, len(users), as_of_ms),
-    ]
+    known = _Known(
+        count_activity(plays, len(counts), as_of_ms=as_of_ms, windows_days=WINDOWS_DAYS),
+        *recent_and_fresh(plays, interactions.plays, as_of_ms - DISCOVERY_DAYS * MS_A_DAY),
+        top_genres_of(interactions.plays, catalog, top_genres),
+        popularity_rank(interactions),
+    )
+    dimensions: tuple[str, ...] = ()
+    vectors = np.zeros((len(users), 0))
+    coverage = np.zeros(len(users))
+    for start in range(0, max(len(users), 1), BLOCK_USERS):
+        block = slice(start, start + BLOCK_USERS)
+        columns, coverage[block] = _block(interactions, catalog, known, users[block])
+        if start == 0:
+            dimensions, vectors = tuple(columns), np.empty((len(users), len(columns)))
+        for number, column in enumerate(columns.values()):
+            vectors[block, number] = column
     evidence = counts[users] / (counts[users] + EVIDENCE_PLAYS)
-    first = np.full(len(users), as_of_ms, np.int64)
-    np.minimum.at(first, rows, plays.played_at)
+    first = np.minimum(known.activity.first_at[users], as_of_ms)
     return Profiles(
         users,
-        tuple(name for block in blocks for name in block),
-        np.column_stack([column for block in blocks for column in block.values()]),
+        dimensions,
+        vectors,
         evidence * (1.0 + coverage) / 2.0,
-        np.diff(played.indptr).astype(np.int64),
+        np.diff(interactions.plays.indptr)[users].astype(np.int64),
         -((first - as_of_ms) // MS_A_DAY),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What profiles are made of besides the interactions.
+
+    Attributes:
+        activity: of all users.
+        recent: (users,) int64, distinct tracks of late.
+        fresh: (users,) int64, of those the ones not played before.
+        genres: (genres,) bool, which have a dimension.
+        rank: (tracks,) float64 in 0..1, popularity.
+    """
+
+    activity: Activity
+    recent: np.ndarray
+    fresh: np.ndarray
+    genres: np.ndarray
+    rank: np.ndarray
+
+
+def _block(
+    interactions: Interactions, catalog: Catalog, known: _Known, users: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The dimensions of some users by name, and (n,) the share of their weight that has audio features."""
+    weights, played, done = interactions.weights[users], interactions.plays[users], known.activity
+    audio, coverage = audio_dimensions(weights, catalog.audio)
+    columns = (
+        audio
+        | genre_dimensions(weights, catalog, known.genres)
+        | rhythm_dimensions(done.by_hour[users], done.by_weekday[users])
+        | rate_dimensions(done, users, played, known)
+        | variety_dimensions(played, catalog)
+        | taste_for_the_popular(weights, known.rank)
+        | activity_dimensions(done.recent[users])
+    )
+    return columns, coverage
 
 
 def scaled_audio(audio: np.ndarray) -> np.ndarray:
@@ -131,10 +171,19 @@ def audio_dimensions(weights: sp.csr_matrix, audio: np.ndarray) -> tuple[dict[st
     return columns, coverage
 
 
-def genre_dimensions(
-    weights: sp.csr_matrix, played: sp.csr_matrix, catalog: Catalog, top_genres: int
-) -> dict[str, np.ndarray]:
-    """`genre_<name>` for the genres most listeners play, ties by name, and `genre_other`.
+def top_genres_of(played: sp.csr_matrix, catalog: Catalog, top_genres: int) -> np.ndarray:
+    """(genres,) bool: the so many genres that most listeners play, ties by name; none that nobody plays."""
+    genres = catalog.genres.astype(np.int64)
+    listeners = np.zeros(genres.shape[1], np.int64)
+    for start in range(0, played.shape[0], BLOCK_USERS):
+        listeners += np.asarray(((played[start : start + BLOCK_USERS] @ genres) > 0).sum(axis=0)).ravel()
+    chosen = np.zeros(len(listeners), bool)
+    chosen[np.argsort(-listeners, kind="stable")[:top_genres]] = True
+    return chosen & (listeners > 0)
+
+
+def genre_dimensions(weights: sp.csr_matrix, catalog: Catalog, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """`genre_<name>` for the chosen genres, and `genre_other`.
 
     Shares of the weight on tracks that have a genre, a track's weight split evenly among its genres; they sum to 1,
     and are NaN for users none of whose tracks has one. Genres that make one name, "hip hop" and "hip_hop", share it.
@@ -142,11 +191,6 @@ def genre_dimensions(
     per_track = np.diff(catalog.genres.indptr)
     split = catalog.genres.astype(np.float64)
     split.data /= np.repeat(per_track, per_track)
-    listeners = np.asarray(((played @ catalog.genres.astype(np.int64)) > 0).sum(axis=0)).ravel()
-    by_listeners = np.argsort(-listeners, kind="stable")
-    chosen = np.zeros(len(listeners), bool)
-    chosen[by_listeners[:top_genres]] = True
-    chosen &= listeners > 0
     shares = (weights @ split[:, chosen]).toarray()  # of all genres at once it would not fit in memory
     rest = weights @ np.asarray(split[:, ~chosen].sum(axis=1)).ravel()
     columns: dict[str, np.ndarray] = {}
@@ -160,63 +204,30 @@ def genre_dimensions(
     return columns
 
 
-def rhythm_dimensions(rows: np.ndarray, plays: Plays, users: int) -> dict[str, np.ndarray]:
+def rhythm_dimensions(by_hour: np.ndarray, by_weekday: np.ndarray) -> dict[str, np.ndarray]:
     """`hour_00`..`hour_23` and `weekday_monday`..: shares of a user's plays, in UTC; each set sums to 1."""
-    hours = plays.played_at // 3_600_000 % 24
-    weekdays = (plays.played_at // MS_A_DAY + 3) % 7  # 1970 began on a Thursday
-    by_hour = _shares(rows, hours, (users, 24))
-    by_weekday = _shares(rows, weekdays, (users, 7))
-    return {f"hour_{hour:02d}": by_hour[:, hour] for hour in range(24)} | {
-        f"weekday_{name}": by_weekday[:, day] for day, name in enumerate(WEEKDAYS)
+    hours, weekdays = (counts / counts.sum(axis=1, keepdims=True) for counts in (by_hour, by_weekday))
+    return {f"hour_{hour:02d}": hours[:, hour] for hour in range(24)} | {
+        f"weekday_{name}": weekdays[:, day] for day, name in enumerate(WEEKDAYS)
     }
 
 
-def _shares(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    flat = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
-    return flat / flat.sum(axis=1, keepdims=True)
-
-
-def rate_dimensions(rows: np.ndarray, plays: Plays, played: sp.csr_matrix, as_of_ms: int) -> dict[str, np.ndarray]:
+def rate_dimensions(done: Activity, users: np.ndarray, played: sp.csr_matrix, known: _Known) -> dict[str, np.ndarray]:
     """Rates of behaviour, each in [0, 1], NaN where nothing is known of it.
 
     `skip_rate`, `completion_rate`: over plays whose completion is known. `repeat_rate`: the share of plays that
     were not the first of their track. `discovery_rate`: of the tracks played in the last 30 days, the share
     never played before that.
     """
-    users = played.shape[0]
-    known = ~np.isnan(plays.completion)
-    total = np.bincount(rows[known], minlength=users)
-    # completions are summed in fixed point: the same in any order
-    fixed = np.rint(plays.completion[known].astype(np.float64) * (1 << 24))
-    skipped = np.bincount(rows[known], plays.completion[known] < np.float32(SKIPPED), minlength=users)
+    total = done.known[users]
     counts = np.asarray(played.sum(axis=1)).ravel()
-    recent_cut = as_of_ms - DISCOVERY_DAYS * MS_A_DAY
-    recent, fresh = _recent_and_fresh(rows, plays, played.shape, recent_cut)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "skip_rate": skipped / total,
-            "completion_rate": np.bincount(rows[known], fixed, minlength=users) / (1 << 24) / total,
+            "skip_rate": done.skipped[users] / total,
+            "completion_rate": done.completion[users].astype(np.float64) / FIXED_POINT / total,
             "repeat_rate": 1.0 - np.diff(played.indptr) / counts,
-            "discovery_rate": fresh / recent,
+            "discovery_rate": known.fresh[users] / known.recent[users],
         }
-
-
-def _recent_and_fresh(
-    rows: np.ndarray, plays: Plays, shape: tuple[int, int], cut_ms: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct tracks a user played at or after the cut, and how many of them not before it."""
-    recent = _distinct(rows, plays, plays.played_at >= cut_ms, shape)
-    older = _distinct(rows, plays, plays.played_at < cut_ms, shape)
-    both = np.asarray(recent.multiply(older).sum(axis=1)).ravel()
-    recent_count = np.asarray(recent.sum(axis=1)).ravel().astype(np.float64)
-    return recent_count, recent_count - both
-
-
-def _distinct(rows: np.ndarray, plays: Plays, chosen: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
-    ones = np.ones(int(chosen.sum()), np.int64)
-    matrix = sp.coo_matrix((ones, (rows[chosen], plays.track[chosen])), shape=shape).tocsr()
-    matrix.data[:] = 1
-    return matrix
 
 
 def variety_dimensions(played: sp.csr_matrix, catalog: Catalog) -> dict[str, np.ndarray]:
@@ -245,22 +256,19 @@ def _variety(counts: sp.csr_matrix) -> np.ndarray:
         return np.where(total > 1, np.clip(entropy / np.log(total), 0.0, 1.0), np.nan)
 
 
-def taste_for_the_popular(weights: sp.csr_matrix, interactions: Interactions) -> dict[str, np.ndarray]:
-    """`popularity_taste`: the weighted mean, over a user's tracks, of the track's popularity in 0..1.
-
-    A track's popularity is the share of played tracks with fewer listeners, so 0.9 means: among the top tenth.
-    """
+def popularity_rank(interactions: Interactions) -> np.ndarray:
+    """(tracks,) float64: the share of played tracks with fewer listeners, so 0.9 means: among the top tenth."""
     listeners = np.bincount(interactions.plays.indices, minlength=interactions.plays.shape[1])
     heard = np.sort(listeners[listeners > 0])
-    rank = np.searchsorted(heard, listeners, side="left") / max(len(heard), 1)
+    return np.asarray(np.searchsorted(heard, listeners, side="left") / max(len(heard), 1))
+
+
+def taste_for_the_popular(weights: sp.csr_matrix, rank: np.ndarray) -> dict[str, np.ndarray]:
+    """`popularity_taste`: the weighted mean, over a user's tracks, of the track's popularity in 0..1."""
     with np.errstate(invalid="ignore"):
         return {"popularity_taste": (weights @ rank) / np.asarray(weights.sum(axis=1)).ravel()}
 
 
-def activity_dimensions(rows: np.ndarray, plays: Plays, users: int, as_of_ms: int) -> dict[str, np.ndarray]:
+def activity_dimensions(recent: np.ndarray) -> dict[str, np.ndarray]:
     """`plays_per_day_7d`, `_30d`, `_90d`: plays a day over the last so many days."""
-    columns = {}
-    for days in WINDOWS_DAYS:
-        recent = plays.played_at >= as_of_ms - days * MS_A_DAY
-        columns[f"plays_per_day_{days}d"] = np.bincount(rows[recent], minlength=users) / days
-    return columns
+    return {f"plays_per_day_{days}d": recent[:, window] / days for window, days in enumerate(WINDOWS_DAYS)}

@@ -249,3 +249,14 @@ def test_any_order_of_rows_makes_the_same_profiles(seed):
     assert one.dimensions == other.dimensions
     for name in ("users", "vectors", "confidence", "track_count", "history_days"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_blocks_of_users_make_the_same_profiles(block, monkeypatch):
+    world = random_world(3, users=20, tracks=30, plays=400)
+    whole = profiles_of(world)
+    monkeypatch.setattr("features.compute.profiles.BLOCK_USERS", block)
+    parts = profiles_of(world)
+    assert parts.dimensions == whole.dimensions
+    assert parts.vectors.tobytes() == whole.vectors.tobytes()
+    assert parts.confidence.tobytes() == whole.confidence.tobytes()
