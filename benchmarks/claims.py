@@ -166,10 +166,10 @@ class Witness:
         return self._artist_of(track) == artist and artist.strip().lower() in self.named_artists[user]
 
     def _album(self, user: str, track: str, album: str, others: str) -> bool:
-        mine = (self.tracks[track]["album"], self._artist_of(track))
-        heard = {other for other in self.heard[user] if (self.tracks[other]["album"], self._artist_of(other)) == mine}
+        mine = self._album_of(track)
+        heard = {other for other in self.heard[user] if self._album_of(other) == mine}
         count = 1 if others == "another track" else number(others.partition(" ")[0])
-        return mine[0] == album and len(heard - {track}) == count
+        return self.tracks[track]["album"] == album and len(heard - {track}) == count
 
     def _genre(self, user: str, track: str, genre: str, percent: str) -> bool:
         for name in self.tracks[track]["genres"]:
@@ -237,6 +237,11 @@ class Witness:
         artists = self.tracks[track]["artists"]
         return artists[0] if artists else None
 
+    def _album_of(self, track: str) -> tuple[str | None, ...]:
+        """What tells an album apart: its id, else its name and first artist."""
+        known = self.tracks[track]
+        return (known["album_id"],) if known.get("album_id") else (known["album"], self._artist_of(track))
+
     def _sound(self, track: str, name: str) -> float:
         low, width = SCALES.get(name, (0.0, 1.0))
         value = self.tracks[track].get(name)
@@ -250,6 +255,7 @@ class Witness:
             self.tracks[row["track_id"]] = {
                 "name": row["name"] or None,
                 "album": row["album"] or None,
+                "album_id": row.get("album_id"),
                 "artists": [artist["name"] for artist in artists if artist["name"]],
                 "genres": {g.strip().lower() for artist in artists for g in artist["genres"] or [] if g.strip()},
                 "duration_ms": row["duration_ms"],

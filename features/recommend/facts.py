@@ -8,9 +8,9 @@ import scipy.sparse as sp
 
 from features.compute.interactions import MS_A_DAY, Plays
 from features.compute.profiles import scaled_audio
-from features.compute.rows import sparse_row
 from features.recommend.evidence import Evidence
-from features.recommend.models.content import album_rows, artist_rows
+from features.recommend.fact_kernels import count_neighbors, count_own, places_of
+from features.recommend.listed import Listed
 
 LATELY_DAYS = 60
 """How far back from the newest play of all "lately" reaches."""
@@ -22,6 +22,31 @@ MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """What can be said to users of pairs of listed tracks, whatever the strategy.
+
+    Attributes:
+        own: (p,) int64, plays of the track itself.
+        own_place: (p,) int64, where those are in `Facts.heard`; -1 without any.
+        neighbors: (p,) how many similar users play it.
+        least: (p,) the least that any of those has in common with the user.
+        artist: (p,) plays of its artist.
+        album: (p,) other tracks of its album that were played.
+        genre: (p,) the user's most played of its genres; -1 without one.
+        genre_share: (p,) float64, that genre's share of their plays; 0 for none.
+    """
+
+    own: np.ndarray
+    own_place: np.ndarray
+    neighbors: np.ndarray
+    least: np.ndarray
+    artist: np.ndarray
+    album: np.ndarray
+    genre: np.ndarray
+    genre_share: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,46 +83,13 @@ class Facts:
         width = self.heard.shape[1]
         pair = plays.user[late].astype(np.int64) * width + plays.track[late]
         day = plays.played_at[late] // MS_A_DAY
-        distinct = np.unique(np.stack([pair, day]), axis=1)[0] if late.any() else np.zeros(0, np.int64)
-        return _counted(distinct // width, distinct % width, self.heard.shape)
-
-    @cached_property
-    def by_artist(self) -> sp.csr_matrix:
-        """(users, artists) CSR: plays."""
-        return (self.heard @ artist_rows(self.evidence.dataset.catalog).T).tocsr()
-
-    @cached_property
-    def album(self) -> np.ndarray:
-        """(tracks,) int: number of the album; -1 unknown."""
-        rows = album_rows(self.evidence.dataset.catalog).tocoo()
-        number = np.full(rows.shape[1], -1, np.int64)
-        number[rows.col] = rows.row
-        return number
-
-    @cached_property
-    def by_album(self) -> sp.csr_matrix:
-        """(users, albums) CSR: different tracks played."""
-        return (_pattern(self.heard) @ album_rows(self.evidence.dataset.catalog).T).tocsr()
-
-    @cached_property
-    def plays(self) -> np.ndarray:
-        """(users,) int64: plays in all."""
-        return np.asarray(self.heard.sum(axis=1)).ravel().astype(np.int64)
-
-    @cached_property
-    def by_genre(self) -> sp.csr_matrix:
-        """(users, genres) CSR: plays of tracks of the genre."""
-        return (self.heard @ self.evidence.dataset.catalog.genres.astype(np.int64)).tocsr()
-
-    @cached_property
-    def genres(self) -> np.ndarray:
-        """(tracks, most) int: numbers of each track's genres, ascending; the number of genres fills up."""
-        genres = self.evidence.dataset.catalog.genres.tocsr().sorted_indices()
-        length = np.diff(genres.indptr)
-        table = np.full((genres.shape[0], max(int(length.max(initial=0)), 1)), genres.shape[1], np.int64)
-        row = np.repeat(np.arange(genres.shape[0]), length)
-        table[row, np.arange(len(row)) - genres.indptr[row]] = genres.indices
-        return table
+        order = np.lexsort((day, pair))
+        pair, day = pair[order], day[order]
+        begins = np.ones(len(pair), bool)
+        begins[1:] = (pair[1:] != pair[:-1]) | (day[1:] != day[:-1])
+        days = _counted(pair[begins] // width, pair[begins] % width, self.heard.shape)
+        days.sort_indices()
+        return days
 
     @cached_property
     def audio(self) -> np.ndarray:
@@ -161,16 +153,31 @@ class Facts:
             for track_id, name, artists in zip(ids, catalog.names, catalog.artists, strict=True)
         ]
 
-    def neighbors_who_play(self, user: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of the user's similar users: (tracks,) how many play each, (tracks,) the least any of those has in common."""
-        count, least = (np.zeros(self.heard.shape[1], np.int64) for _ in range(2))
-        others, common = self.evidence.neighbors[user], self.evidence.common[user]
-        filled = np.flatnonzero(others >= 0)
-        for place in filled[np.argsort(-common[filled], kind="stable")].tolist():
-            tracks, _ = sparse_row(self.heard, int(others[place]))
-            count[tracks] += 1
-            least[tracks] = common[place]  # in descending order, so the last is the least
-        return count, least
+    def offer(self, listed: Listed) -> "Offer":
+        """What can be said of listed tracks."""
+        pairs, heard, catalog = len(listed.track), self.heard, self.evidence.dataset.catalog
+        own, by_artist, by_album, genre_plays, count, least = (np.zeros(pairs, np.int64) for _ in range(6))
+        own_place, genre = (np.full(pairs, -1, np.int64) for _ in range(2))
+        total = np.zeros(len(listed.users), np.int64)
+        lists = (0, len(listed.users), listed.users, listed.begin, listed.track)
+        genres = catalog.genres.sorted_indices()
+        sizes = np.array(
+            [heard.shape[1], len(catalog.artist_names), int(catalog.album.max(initial=-1)) + 1, genres.shape[1]]
+        )
+        count_own(
+            *lists,
+            *(heard.indptr, heard.indices, heard.data),
+            *(catalog.artist, catalog.album, genres.indptr, genres.indices, sizes),
+            *(own, own_place, by_artist, by_album, genre, genre_plays, total),
+        )
+        neighbors, common = self.evidence.neighbors, self.evidence.common
+        count_neighbors(*lists, heard.indptr, heard.indices, neighbors, common, heard.shape[1], count, least)
+        share = genre_plays / np.maximum(total, 1)[listed.row]
+        return Offer(own, own_place, count, least, by_artist, by_album, genre, share)
+
+    def plays_of(self, users: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        """(a,) int64: plays of tracks by users, pair by pair."""
+        return entries_of(self.heard, users, tracks)
 
     @property
     def _plays(self) -> Plays:
@@ -184,22 +191,17 @@ class Facts:
         return matrix
 
 
-def filled(matrix: sp.csr_matrix, row: int) -> np.ndarray:
-    """(columns + 1,) int64: one row, and a zero behind it for the number -1."""
-    full = np.zeros(matrix.shape[1] + 1, np.int64)
-    columns, values = sparse_row(matrix, row)
-    full[columns] = values
-    return full
+def entries_of(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(a,) of the matrix's type: single entries of a matrix with sorted indices; 0 where nothing is stored."""
+    place = np.full(len(rows), -1, np.int64)
+    places_of(matrix.indptr, matrix.indices, rows, columns, place)
+    return np.where(place >= 0, matrix.data[place], 0) if matrix.nnz else np.zeros(len(rows), matrix.dtype)
 
 
 def day_in_words(at_ms: int) -> str:
     """The day of a moment in UTC, such as `20 November 2026`."""
     day = np.datetime64(at_ms, "ms").astype("datetime64[D]").item()
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def _pattern(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    return sp.csr_matrix((np.ones(matrix.nnz, np.int64), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _counted(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:

@@ -1,16 +1,15 @@
 """Ranked lists: for each user every strategy there is evidence for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from features.compute.profiles import EVIDENCE_PLAYS
 from features.compute.rows import sparse_row
-from features.recommend.blend import Standard
 from features.recommend.cold import Markets, new_reason
 from features.recommend.evidence import Evidence
-from features.recommend.reasons import MOST_REASONS, Explainer
+from features.recommend.reasons import MOST_REASONS, Explained, Explainer
 from features.recommend.rerank import Ranked, Shaper
 from features.recommend.stated import has_stated, stated_reasons, stated_scores
 
@@ -67,31 +66,39 @@ def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> I
     """
     explainer, markets = Explainer(evidence), Markets.of(evidence.dataset, evidence.interactions)
     users = len(evidence.dataset.users)
-    step = max(1, (cells or BLOCK_CELLS) // max(len(evidence.dataset.tracks), 1))
+    step = max(1, (cells or BLOCK_CELLS) // max(evidence.width, 1))
     for start in range(0, users, step):
         block = np.arange(start, min(users, start + step))
-        yield list(_recommend_block(evidence, explainer, shaper, markets, block))
+        yield list(_recommend_block(evidence, explainer, shaper, markets, block, cells or BLOCK_CELLS))
 
 
 def _recommend_block(
-    evidence: Evidence, explainer: Explainer, shaper: Shaper, markets: Markets, users: np.ndarray
+    evidence: Evidence, explainer: Explainer, shaper: Shaper, markets: Markets, users: np.ndarray, cells: int
 ) -> Iterator[RankedList]:
-    usable = ~evidence.filters.forbidden(users, include_heard=shaper.how.include_heard)
-    standard = evidence.standard(STRATEGIES, users, usable)
+    tracks = evidence.choice(users)
+    usable = evidence.usable(users, include_heard=shaper.how.include_heard, tracks=tracks)
+    standard = evidence.standard(STRATEGIES, users, usable, tracks)
     blended = evidence.blended(STRATEGIES, users, standard)
-    ranked = {strategy: shaper.lists(strategy, users, blended.pop(strategy)) for strategy in STRATEGIES}
+    ranked = {strategy: shaper.lists(strategy, users, blended.pop(strategy), tracks=tracks) for strategy in STRATEGIES}
     # few are without a play: the others' rows would be work for nothing
     known = np.diff(evidence.interactions.weights.indptr)[users] > 0
     stating = np.flatnonzero(~known & has_stated(evidence, users))
-    fitting = np.where(usable[stating], stated_scores(evidence, users[stating]), -np.inf)
-    stated = shaper.lists("content-based", users[stating], fitting, damped=False)
+    stated = _of_all_tracks(
+        evidence, shaper, "content-based", users[stating], lambda some: stated_scores(evidence, some), cells
+    )
     stated_row = {int(row): position for position, row in enumerate(stating)}
     filled = np.any([(lists.tracks >= 0).any(axis=1) & known for lists in ranked.values()], axis=0)
     filled[stating] |= (stated.tracks >= 0).any(axis=1)
     lacking = np.flatnonzero(~filled)
-    heard = np.where(usable[lacking], markets.scores_of(evidence.dataset.country[users[lacking]]), -np.inf)
-    popular = shaper.lists("popular", users[lacking], heard, damped=False)
+    country = evidence.dataset.country
+    popular = _of_all_tracks(
+        evidence, shaper, "popular", users[lacking], lambda some: markets.scores_of(country[some]), cells
+    )
     popular_row = {int(row): position for position, row in enumerate(lacking)}
+    personal = np.setdiff1d(np.arange(len(users)), [*popular_row, *stated_row])
+    listed = {strategy: lists.tracks[personal] for strategy, lists in ranked.items()}
+    explained = explainer.told(users[personal], personal, standard, listed).lists()
+    personal_row = {int(row): position for position, row in enumerate(personal)}
     for row, user in enumerate(users):
         if row in popular_row:
             yield from _newcomers_list(evidence, markets, int(user), popular.row(popular_row[row]), shaper.how.k)
@@ -101,26 +108,39 @@ def _recommend_block(
             sure = STATED_CONFIDENCE * len(tracks) / shaper.how.k
             yield RankedList(int(user), "content-based", tracks, scores, reasons, [], sure, STATED)
         else:
-            yield from _personal_lists(evidence, explainer, int(user), row, standard, ranked, shaper.how.k)
+            why = {strategy: of_block[personal_row[row]] for strategy, of_block in explained.items()}
+            yield from _personal_lists(evidence, why, int(user), row, ranked, shaper.how.k)
+
+
+def _of_all_tracks(
+    evidence: Evidence,
+    shaper: Shaper,
+    strategy: str,
+    users: np.ndarray,
+    scores_of: Callable[[np.ndarray], np.ndarray],
+    cells: int,
+) -> Ranked:
+    """Lists of newcomers, who have nothing that candidates could be had from: of all tracks, some users at a time."""
+    step = max(1, cells // max(len(evidence.dataset.tracks), 1))
+    parts = []
+    for start in range(0, max(len(users), 1), step):
+        some = users[start : start + step]
+        usable = evidence.usable(some, include_heard=shaper.how.include_heard)
+        parts.append(shaper.lists(strategy, some, np.where(usable, scores_of(some), -np.inf), damped=False))
+    return Ranked(np.concatenate([part.tracks for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
 def _personal_lists(
-    evidence: Evidence,
-    explainer: Explainer,
-    user: int,
-    row: int,
-    standard: Mapping[str, Standard],
-    ranked: Mapping[str, Ranked],
-    k: int,
+    evidence: Evidence, why: Mapping[str, Explained], user: int, row: int, ranked: Mapping[str, Ranked], k: int
 ) -> Iterator[RankedList]:
     plays = int(sparse_row(evidence.interactions.plays, user)[1].sum())
     certain = plays / (plays + EVIDENCE_PLAYS)
-    chosen = {strategy: lists.row(row) for strategy, lists in ranked.items()}
-    chosen = {strategy: entry for strategy, entry in chosen.items() if len(entry[0])}
-    found = explainer.explained(user, row, standard, {strategy: tracks for strategy, (tracks, _) in chosen.items()})
-    for strategy, (tracks, scores) in chosen.items():
-        (reasons, seeds), explored = found[strategy], ranked[strategy].explored(row)
-        for place in np.flatnonzero(np.isin(tracks, explored)):
+    for strategy, lists in ranked.items():
+        tracks, scores = lists.row(row)
+        if not len(tracks):
+            continue
+        (reasons, seeds), explored = why[strategy], lists.explored(row)
+        for place in np.flatnonzero(np.isin(tracks, explored)) if explored else ():
             new = new_reason(int(evidence.listeners[tracks[place]]))
             reasons[place] = [new, *(reason for reason in reasons[place] if reason != new)][:MOST_REASONS]
         yield RankedList(user, strategy, tracks, scores, reasons, seeds, certain * len(tracks) / k, PLAYS, explored)

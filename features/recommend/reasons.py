@@ -1,17 +1,38 @@
 """Why a track is in a list: what moved it most there comes first, each a fact that can be looked up again."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from features.compute.rows import dense_block, sparse_row
-from features.recommend.blend import Standard, names_of
+from features.recommend.blend import Standard
+from features.recommend.content_kernels import content_parts
 from features.recommend.evidence import Evidence
-from features.recommend.facts import Facts, filled
+from features.recommend.fact_kernels import first_kinds, nearest_in_sound
+from features.recommend.facts import Facts, Offer, entries_of
+from features.recommend.listed import Listed
+from features.recommend.models import EVERYONE
 from features.recommend.models.content import Content
-from features.recommend.seeds import Moved, blended, moved, parts, says, seeds
-from features.recommend.wording import FEATURE_COLUMNS, KINDS, Offer, Words, listeners_in_words
+from features.recommend.seeds import Movers, Parts
+from features.recommend.wording import (
+    ALBUM,
+    ARTIST,
+    AUDIO,
+    FEATURE_COLUMNS,
+    GENRE,
+    KINDS,
+    NEIGHBORS,
+    OWN,
+    POPULAR,
+    SOON,
+    TRACK,
+    Found,
+    Words,
+    distinct_texts,
+    listeners_in_words,
+)
 
 MOST_REASONS = 3
 CLOSE_AUDIO = 0.05
@@ -22,6 +43,7 @@ ARTIST_PLAYS = 2
 """Plays of an artist from which on they are a reason: one may be chance."""
 SOON_LISTENERS = 3
 """Listeners who went from one track to another, from which on they are a reason."""
+NO_KIND = -1
 KIND_OF = {
     "user_knn": "neighbors",
     "user_ease": "neighbors",
@@ -42,6 +64,35 @@ class Explained(NamedTuple):
     seeds: list[int]
 
 
+@dataclass(frozen=True, eq=False)
+class Told:
+    """Reasons and seeds of a block of lists, each text once.
+
+    Attributes:
+        listed: the lists.
+        texts: of reasons.
+        reasons: (m, 3) int64, of each entry the places in `texts`, best first; -1 for none, at the end.
+        seeds: (n, strategies, 5) int64, tracks; -1 for none, at the end.
+    """
+
+    listed: Listed
+    texts: list[str]
+    reasons: np.ndarray
+    seeds: np.ndarray
+
+    def lists(self) -> dict[str, list[Explained]]:
+        """By strategy, of each user; no reasons where the list is empty."""
+        listed, seeds = self.listed, self.seeds.tolist()
+        reasons = _rows(np.array([*self.texts, ""], object)[self.reasons], (self.reasons >= 0).sum(axis=1))
+        return {
+            strategy: [
+                Explained(reasons[begin:end], [track for track in own[number] if track >= 0])
+                for (begin, end), own in zip(pairwise(listed.bounds[number].tolist()), seeds, strict=True)
+            ]
+            for number, strategy in enumerate(listed.strategies)
+        }
+
+
 class Explainer:
     """Explains lists; made once for a release, since it counts what is said.
 
@@ -53,138 +104,162 @@ class Explainer:
         self.evidence = evidence
         self.facts = Facts(evidence)
 
-    def explained(
-        self, user: int, row: int, standard: Mapping[str, Standard], lists: Mapping[str, np.ndarray]
-    ) -> dict[str, Explained]:
-        """Reasons and seeds of one user's lists.
+    def told(
+        self,
+        users: np.ndarray,
+        rows: np.ndarray,
+        standard: Mapping[str, Standard],
+        lists: Mapping[str, np.ndarray],
+        tracks: np.ndarray | None = None,
+    ) -> Told:
+        """Reasons and seeds of the lists of a block of users.
 
         Args:
-            user: their number.
-            row: their row in `standard`.
+            users: (n,) their numbers.
+            rows: (n,) their rows in `standard`.
             standard: of all models that the strategies' recipes ask.
-            lists: by strategy, (n,) distinct tracks.
+            lists: by strategy, (n, k) int32 tracks, none twice in a row; -1 marks empty slots, at the end.
+            tracks: what the columns of `standard` stand for (`columns`).
         """
-        if not lists:
-            return {}
-        tracks = np.unique(np.concatenate(list(lists.values())))
-        of = moved(self.evidence.models, standard, row, user, tracks)
-        spread = float(standard["content"].spread[row]) if "content" in standard else 0.0
-        offer = self._offer(user, of, spread)
-        words = Words(self.facts, user, offer)
-        return {
-            strategy: self._list(strategy, np.searchsorted(tracks, listed), of, offer, words)
-            for strategy, listed in lists.items()
-        }
+        evidence = self.evidence
+        listed = Listed.of(users, lists, len(evidence.dataset.tracks))
+        at = rows[listed.row], listed.track if tracks is None else listed.columns(tracks[rows])
+        parts = Parts.of(
+            listed,
+            evidence.recipes,
+            evidence.history.degree[users],
+            {name: of_model.scores[at] for name, of_model in standard.items()},
+            {name: of_model.spread[rows] for name, of_model in standard.items()},
+        )
+        block = _Block(self.facts, listed, parts)
+        return Told(listed, *block.reasons(), block.seeds())
 
-    def _list(self, strategy: str, columns: np.ndarray, of: Moved, offer: Offer, words: Words) -> Explained:
-        recipe, degree = self.evidence.recipes[strategy], len(offer.history)
-        say, names = says(recipe, degree), names_of(recipe)
-        amounts = {kind: np.zeros(len(columns)) for kind in KINDS}
-        for name, part in parts(recipe, degree, of).items():
+
+class _Block:
+    """The reasons of one block of lists, in the making.
+
+    What is cheap is known of all entries. A track of the history, what others went on from and what sounds alike are
+    asked for where they would be among the first three reasons, and again where what was asked for is not there.
+    """
+
+    def __init__(self, facts: Facts, listed: Listed, parts: Parts) -> None:
+        self.facts, self.listed, self.parts = facts, listed, parts
+        self.offer: Offer = facts.offer(listed)
+        evidence = facts.evidence
+        self.movers = Movers(evidence.models, evidence.history.weights, parts)
+        self.by_track = [name for name in parts.part if KIND_OF.get(name, "track") == "track"]
+        self.soon = [name for name in parts.part if KIND_OF.get(name) == "soon"]
+        self.others = [name for name in parts.part if name not in (*self.by_track, *EVERYONE)]
+        entries, pairs = len(listed.pair), len(listed.track)
+        self.found = Found(
+            *(np.full(entries, -1, np.int64), np.full(entries, -1, np.int64), np.zeros(entries, np.int64)),
+            *(np.zeros((pairs, 2), np.int8), np.zeros((pairs, 2), bool), np.full(pairs, -1, np.int64)),
+        )
+        everything = np.arange(entries)
+        self.found.track[:] = self.movers.strongest(self.by_track, everything, summed=True)
+
+    def seeds(self) -> np.ndarray:
+        """(n, strategies, 5) int64, as `Told.seeds`."""
+        return self.movers.seeds(self.others)
+
+    def reasons(self) -> tuple[list[str], np.ndarray]:
+        """Texts, and (m, 3) int64 as `Told.reasons`."""
+        listed, facts = self.listed, self.facts
+        kinds, listeners = self._kinds(), facts.evidence.listeners[listed.track[listed.pair]]
+        kinds[listeners == 0, MOST_REASONS - 1] = NO_KIND  # room for saying that nobody has played it
+        texts: list[str] = []
+        reasons = np.full(kinds.shape, -1, np.int64)
+        words = Words(facts, listed, self.offer, self.found)
+        for kind in range(len(KINDS)):
+            entry, place = np.nonzero(kinds == kind)
+            if len(entry):
+                made = words.of(kind, entry)
+                reasons[entry, place] = len(texts) + made.place
+                texts += made.texts
+        count = (kinds != NO_KIND).sum(axis=1)
+        more = np.flatnonzero((listeners == 0) | (count == 0))
+        made = distinct_texts(listeners_in_words, listeners[more])
+        reasons[more, count[more]] = len(texts) + made.place
+        return texts + made.texts, reasons
+
+    def _kinds(self) -> np.ndarray:
+        """(m, 3) int8: the kinds of reasons of each entry, best first; -1 for none."""
+        amounts, possible = self._amounts(), self._possible()
+        known = np.zeros(possible.shape, bool)
+        ask = {TRACK: self._tracks, SOON: self._soon, AUDIO: self._sounds}
+        chosen = np.empty((possible.shape[1], MOST_REASONS), np.int8)
+        asking = True
+        while asking:
+            first_kinds(amounts, possible, chosen)
+            asking = False
+            for kind, answer in ask.items():
+                entries = np.flatnonzero((chosen == kind).any(axis=1) & ~known[kind])
+                if len(entries):
+                    known[kind, entries], possible[kind, entries], asking = True, answer(entries), True
+        return chosen
+
+    def _amounts(self) -> np.ndarray:
+        """(kinds, m) float64: what of each entry's blended score is of each kind."""
+        amounts = np.zeros((len(KINDS), len(self.listed.pair)))
+        for name, part in self.parts.part.items():
             if kind := KIND_OF.get(name, "track"):
-                amounts[kind] += part[columns]
-        for kind, part in offer.content.items():
-            amounts[kind] += say.get("content", 0.0) * part[columns]
-        tracks = offer.tracks[columns]
-        other = offer.history[:, None] != tracks[None, :]
-        by_track = [name for name in names if KIND_OF.get(name, "track") == "track"]
-        by_all = blended(of, say, names, columns)
-        track, soon, anything = (
-            _strongest(np.where(other, amount, 0.0), offer.history)
-            for amount in (
-                blended(of, say, by_track, columns),
-                blended(of, say, [name for name in names if KIND_OF.get(name) == "soon"], columns),
-                by_all,
-            )
-        )
-        track = np.where(track >= 0, track, anything)
-        followed, listeners = self._followed(soon, tracks), self.evidence.listeners[tracks]
-        possible = {
-            "own": offer.own[columns] > 0,
-            "neighbors": offer.neighbors[columns] > 0,
-            "artist": offer.artist[columns] >= ARTIST_PLAYS,
-            "track": track >= 0,
-            "soon": followed >= SOON_LISTENERS,
-            "album": offer.album[columns] > 0,
-            "genre": offer.genre_share[columns] >= GENRE_SHARE,
-            "audio": offer.near[columns].any(axis=1),
-            "popular": (amounts["popular"] > 0) & (listeners > 0),
-        }
-        rows = zip(
-            *(part.tolist() for part in (columns, track, soon, followed, listeners)),
-            *_ordered(amounts, possible),
-            strict=True,
-        )
-        reasons = []
-        for column, because, after, times, count, kinds, most in rows:
-            texts = []
-            for kind in kinds[: min(most, MOST_REASONS - (count == 0))]:
-                if kind == "track":
-                    texts.append(words.because(because))
-                elif kind == "soon":
-                    texts.append(words.soon_after(after, times))
-                else:
-                    texts.append(words.text(kind, column))
-            if count == 0 or not texts:
-                texts.append(listeners_in_words(count))
-            reasons.append(texts)
-        return Explained(reasons, seeds(offer.history, by_all.sum(axis=1)))
+                amounts[KINDS.index(kind)] += part
+        model = self.facts.evidence.models.get("content")
+        if isinstance(model, Content) and "content" in self.parts.say:
+            spread = self.parts.spread["content"][self.listed.owner]
+            say = np.divide(self.parts.say["content"], spread, out=np.zeros(len(spread)), where=spread > 0)
+            for kind, of_pairs in content_parts(model, self.listed).items():
+                if kind in KINDS:
+                    amounts[KINDS.index(kind)] += say * of_pairs[self.listed.pair]
+        return amounts
 
-    def _followed(self, soon: np.ndarray, tracks: np.ndarray) -> np.ndarray:
-        """(n,) how many listeners first played each track soon after the one in `soon`; 0 where that is -1."""
-        count = np.zeros(len(tracks), np.int64)
-        known = np.flatnonzero(soon >= 0)
-        if len(known):
-            sources, row = np.unique(soon[known], return_inverse=True)
-            count[known] = dense_block(self.facts.soon_after, sources, tracks)[row, known]
-        return count
+    def _possible(self) -> np.ndarray:
+        """(kinds, m) bool: what there is a fact to name of, or may be."""
+        offer, pair = self.offer, self.listed.pair
+        possible = np.zeros((len(KINDS), len(pair)), bool)
+        possible[OWN] = offer.own[pair] > 0
+        possible[NEIGHBORS] = offer.neighbors[pair] > 0
+        possible[ARTIST] = offer.artist[pair] >= ARTIST_PLAYS
+        possible[TRACK] = (self.found.track >= 0) | np.isfinite(self.parts.spoken(self.others)).any(axis=0)
+        possible[SOON] = np.isfinite(self.parts.spoken(self.soon)).any(axis=0)
+        possible[ALBUM] = offer.album[pair] > 0
+        possible[GENRE] = offer.genre_share[pair] >= GENRE_SHARE
+        possible[AUDIO] = ~np.isnan(self.facts.audio[:, FEATURE_COLUMNS]).all(axis=1)[self.listed.track[pair]]
+        listeners = self.facts.evidence.listeners[self.listed.track[pair]]
+        popular = self.parts.part.get("popular")
+        possible[POPULAR] = False if popular is None else (popular > 0) & (listeners > 0)
+        return possible
 
-    def _offer(self, user: int, of: Moved, spread: float) -> Offer:
-        facts, tracks = self.facts, of.tracks
-        history, _ = sparse_row(self.evidence.history.weights, user)
-        neighbors, least = facts.neighbors_who_play(user)
-        heard, album = filled(facts.heard, user)[tracks], facts.album[tracks]
-        by_genre = filled(facts.by_genre, user)[facts.genres[tracks]]
-        most = np.argmax(by_genre, axis=1)[:, None]
-        content: dict[str, np.ndarray] = {}
-        like = np.full(len(tracks), -1)
-        model = self.evidence.models.get("content")
-        if isinstance(model, Content) and spread > 0:
-            found = model.parts(user, tracks)
-            content = {kind: part / spread for kind, part in found.items() if kind in KINDS}
-            other = history[:, None] != tracks[None, :]
-            like = _strongest(np.where(other, of.amounts["content"], 0.0), history)
-        return Offer(
-            tracks,
-            history,
-            heard,
-            neighbors[tracks],
-            least[tracks],
-            filled(facts.by_artist, user)[self.evidence.dataset.catalog.artist[tracks]],
-            filled(facts.by_album, user)[album] - ((heard > 0) & (album >= 0)),
-            np.take_along_axis(facts.genres[tracks], most, axis=1)[:, 0],
-            np.take_along_axis(by_genre, most, axis=1)[:, 0] / max(int(facts.plays[user]), 1),
-            *self._audio(user, tracks, like),
-            content,
-        )
+    def _tracks(self, entries: np.ndarray) -> np.ndarray:
+        """(a,) bool: whether a track of the history moved the entry."""
+        unknown = entries[self.found.track[entries] < 0]
+        self.found.track[unknown] = self.movers.strongest(self.others, unknown)
+        return self.found.track[entries] >= 0
 
-    def _audio(self, user: int, tracks: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The two features closest to a track of the history where both are close, else to what is usual."""
-        audio = self.facts.audio[:, FEATURE_COLUMNS]
-        to_track = _closest(np.abs(audio[tracks] - np.where((like >= 0)[:, None], audio[like], np.nan)))
-        to_usual = _closest(np.abs(audio[tracks] - self.facts.usual_audio[user, FEATURE_COLUMNS]))
+    def _soon(self, entries: np.ndarray) -> np.ndarray:
+        """(a,) bool: whether enough listeners went on to the entry's track from one of the history."""
+        track = self.listed.track[self.listed.pair[entries]]
+        source = self.movers.strongest(self.soon, entries)
+        known = source >= 0
+        self.found.soon[entries] = source
+        self.found.followed[entries[known]] = entries_of(self.facts.soon_after, source[known], track[known])
+        return self.found.followed[entries] >= SOON_LISTENERS
+
+    def _sounds(self, entries: np.ndarray) -> np.ndarray:
+        """(a,) bool: whether the entry's track is close in sound to one of the history, or to what is usual."""
+        pairs = np.unique(self.listed.pair[entries])
+        listed, audio = self.listed, np.ascontiguousarray(self.facts.audio[:, FEATURE_COLUMNS])
+        users, track = listed.users[listed.row[pairs]], listed.track[pairs]
+        history = self.facts.evidence.history.weights
+        like = np.empty(len(pairs), np.int64)
+        nearest_in_sound(0, len(pairs), users, track, history.indptr, history.indices, audio, like)
+        to_track = _closest(np.abs(audio[track] - np.where((like >= 0)[:, None], audio[like], np.nan)))
+        to_usual = _closest(np.abs(audio[track] - self.facts.usual_audio[users][:, FEATURE_COLUMNS]))
         by_track: np.ndarray = np.all(to_track[1], axis=1)
-        features = np.where(by_track[:, None], to_track[0], to_usual[0])
-        near = np.where(by_track[:, None], to_track[1], to_usual[1])
-        return features, near, np.where(by_track, like, -1)
-
-
-def _strongest(amounts: np.ndarray, history: np.ndarray) -> np.ndarray:
-    """(n,) of (h, n) amounts the track of the history with the most, of equals the lower; -1 for none above 0."""
-    if not len(history):
-        return np.full(amounts.shape[1], -1)
-    best = np.argmax(amounts, axis=0)
-    return np.where(amounts[best, np.arange(amounts.shape[1])] > 0, history[best], -1)
+        self.found.features[pairs] = np.where(by_track[:, None], to_track[0], to_usual[0])
+        self.found.near[pairs] = np.where(by_track[:, None], to_track[1], to_usual[1])
+        self.found.like[pairs] = np.where(by_track, like, -1)
+        return self.found.near[self.listed.pair[entries]].any(axis=1)
 
 
 def _closest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,19 +268,11 @@ def _closest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return closest, np.take_along_axis(distance, closest, axis=1) <= CLOSE_AUDIO
 
 
-def _ordered(
-    amounts: Mapping[str, np.ndarray], possible: Mapping[str, np.ndarray]
-) -> tuple[list[list[str]], list[int]]:
-    """For each track the kinds of its reasons, best first, and how many of them there are.
-
-    What moved the track comes first, by how much; then what did not, in the order of `KINDS`. The user's own plays of
-    it, the first of those, are always among them.
-    """
-    value = np.stack([amounts[kind] for kind in KINDS])
-    may = np.stack([possible[kind] for kind in KINDS])
-    place = np.arange(len(KINDS), dtype=np.float64)[:, None]
-    ranked = np.where(may, np.where(value > 0, value, -1.0 - place), -np.inf)
-    last = np.nextafter(np.sort(ranked[1:], axis=0)[-MOST_REASONS], np.inf)
-    ranked[0] = np.where(may[0], np.maximum(ranked[0], last), -np.inf)
-    order = np.argsort(-ranked, axis=0, kind="stable")[:MOST_REASONS].T.tolist()
-    return [[KINDS[kind] for kind in kinds] for kinds in order], may.sum(axis=0).tolist()
+def _rows(texts: np.ndarray, count: np.ndarray) -> list[list[str]]:
+    """Each row of (m, most) texts as a list of its first (m,) `count`."""
+    rows = np.empty(len(texts), object)
+    for size in range(1, texts.shape[1] + 1):
+        chosen = np.flatnonzero(count == size)
+        rows[chosen] = np.fromiter(texts[chosen, :size].tolist(), object, len(chosen))
+    found: list[list[str]] = rows.tolist()
+    return found

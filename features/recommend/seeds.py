@@ -1,98 +1,244 @@
-"""What of a user's own history moved their scores, on the scale that scores are blended on.
+"""What of users' own histories moved their scores, on the scale that scores are blended on.
 
 A model's standard score is its raw score less the mean, over the spread, of what the user may be shown. The mean is the
 same for all tracks and moves none past another, so a track of the history moves a standard score by its influence over
-that spread, and a blended one by as much times what the recipe lets the model say. Influences over their own absolute
-sum would give a model that finds nothing in the history as much of a say as one that rests on it.
+that spread, and a blended one by as much times what the recipe lets the model say.
+
+What a whole history adds to a track is asked of one model: of those that go by tracks, the one that gave this track the
+most of its blended score. All of them together would say little else for several times the cost.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
-from features.compute.topk import top_k
-from features.recommend.blend import LOWEST, Recipe, Standard, names_of
+from features.recommend.blend import LOWEST, OUTSTANDING, Recipe, names_of
+from features.recommend.content_kernels import content_influence, content_strongest
+from features.recommend.fact_kernels import most_of_each, strongest_and_sums
+from features.recommend.listed import Listed
+from features.recommend.models.content import Content
 from features.recommend.models.contract import Model
 
 MOST_SEEDS = 5
+NOT_ASKED = -2
+
+
+class Blend(NamedTuple):
+    """How much of a model's standard score, and of its root, is taken for each of some users; (n,) float64 each."""
+
+    share: np.ndarray
+    root: np.ndarray
+
+    @property
+    def say(self) -> np.ndarray:
+        """(n,) as `Recipe.say`."""
+        return self.share + self.root / np.sqrt(OUTSTANDING)
+
+    def part(self, standard: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        """(m,) its part in blended scores, of (m,) standard scores of (m,) users; 0 for what it does not know."""
+        known = np.maximum(np.where(np.isfinite(standard), standard, 0.0), LOWEST)
+        part = self.share[owner] * known
+        if self.root.any():
+            part += self.root[owner] * np.sign(known) * np.sqrt(np.abs(known))
+        return part
+
+
+def blends(recipe: Recipe, degree: np.ndarray) -> dict[str, Blend]:
+    """By model, the recipe as it is for users of (n,) tracks of history, as `Recipe.at`."""
+    thin, little = recipe.thin(degree), recipe.little
+    return {
+        name: Blend(
+            *(
+                (1.0 - thin) * whole.get(name, 0.0) + thin * short.get(name, 0.0)
+                for whole, short in ((recipe.shares, little.shares), (recipe.roots, little.roots))
+            )
+        )
+        for name in names_of(recipe)
+    }
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """What moved the scores of some tracks for one user.
+class Parts:
+    """What models gave to the blended scores of listed tracks.
 
     Attributes:
-        tracks: (n,) int, distinct.
-        amounts: by model, (h, n) float64: standard deviations that each track of the history adds to each of `tracks`.
-        standard: by model, (n,) float64 standard scores; -inf for what the model does not know.
+        listed: the lists.
+        part: by model, (m,) float64 of each entry; 0 where the entry's strategy does not ask it.
+        say: by model, (m,) float64: what of its standard score is taken; 0 likewise, and of tracks it does not know.
+        spread: by model, (n,) float64 of each user's raw scores.
     """
 
-    tracks: np.ndarray
-    amounts: Mapping[str, np.ndarray]
-    standard: Mapping[str, np.ndarray]
+    listed: Listed
+    part: Mapping[str, np.ndarray]
+    say: Mapping[str, np.ndarray]
+    spread: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        listed: Listed,
+        recipes: Mapping[str, Recipe],
+        degree: np.ndarray,
+        scores: Mapping[str, np.ndarray],
+        spread: Mapping[str, np.ndarray],
+    ) -> "Parts":
+        """The parts of all models that the recipes ask.
+
+        Args:
+            listed: the lists.
+            recipes: by strategy.
+            degree: (n,) tracks of history of each user.
+            scores: by model, (p,) standard scores of each pair; -inf for what it does not know.
+            spread: by model, (n,).
+        """
+        part, say = ({name: np.zeros(len(listed.pair)) for name in scores} for _ in range(2))
+        for number, strategy in enumerate(listed.strategies):
+            entries = listed.entries(number)
+            pair = listed.pair[entries]
+            owner = listed.row[pair]
+            for name, blend in blends(recipes[strategy], degree).items():
+                part[name][entries] = blend.part(scores[name][pair], owner)
+                say[name][entries] = np.where(np.isfinite(scores[name][pair]), blend.say[owner], 0.0)
+        return cls(listed, part, say, spread)
+
+    def spoken(self, names: Sequence[str]) -> np.ndarray:
+        """(names, m) float64: what each of these models gave where it speaks for what it ranks high; -inf elsewhere."""
+        given = [np.where(self.say[name] > 0, self.part[name], -np.inf) for name in names]
+        return np.stack(given) if given else np.zeros((0, len(self.listed.pair)))
 
 
-def moved(
-    models: Mapping[str, Model], standard: Mapping[str, Standard], row: int, user: int, tracks: np.ndarray
-) -> Moved:
-    """Asks every model in `standard`.
+class Movers:
+    """Asks models what of histories moved scores.
 
     Args:
         models: fitted, by name.
-        standard: of a block of users.
-        row: the user's in it.
-        user: their number.
-        tracks: (n,) int, distinct.
+        history: (users, tracks) CSR of all users' histories.
+        parts: of the lists.
     """
-    amounts = {}
-    for name, of_block in standard.items():
-        spread = float(of_block.spread[row])
-        given = models[name].influences(user, tracks)
-        # where all that may be shown is equal, nothing stands out, and what it owes to the history is of one size
-        scale = spread if spread > 0 else float(np.abs(given).max(initial=0.0))
-        amounts[name] = given / scale if scale > 0 else given
-    return Moved(tracks, amounts, {name: of_block.scores[row, tracks] for name, of_block in standard.items()})
+
+    def __init__(self, models: Mapping[str, Model], history: sp.csr_matrix, parts: Parts) -> None:
+        self.models, self.parts, self.listed = models, parts, parts.listed
+        users = self.listed.users
+        self.first, size = history.indptr[users], np.diff(history.indptr)[users]
+        self.begin = _begins(size)
+        self.history = history.indices
+        self.sums = np.zeros((int(self.begin[-1]), len(self.listed.strategies)))
+        self._found: dict[str, np.ndarray] = {}
+
+    def strongest(self, names: Sequence[str], entries: np.ndarray, *, summed: bool = False) -> np.ndarray:
+        """(a,) int64: of each entry's history the track that moved it most; -1 where none moved it.
+
+        The models that spoke for an entry are asked in the order of what they gave, until one names a track.
+
+        Args:
+            names: of the models.
+            entries: (a,) ascending.
+            summed: whether what the first model says counts for the lists' seeds.
+        """
+        found = np.full(len(entries), -1, np.int64)
+        worth = self.parts.spoken(names)[:, entries]
+        unknown = np.arange(len(entries)) if len(names) else np.zeros(0, np.int64)
+        while len(unknown):
+            best = np.argmax(worth[:, unknown], axis=0)
+            able = worth[best, unknown] > -np.inf
+            best, unknown = best[able], unknown[able]
+            for number in np.unique(best).tolist():
+                self._ask(names[number], entries[unknown[best == number]], summed=summed)
+                found[unknown[best == number]] = self._found[names[number]][
+                    self.listed.pair[entries[unknown[best == number]]]
+                ]
+            worth[best, unknown] = -np.inf
+            unknown, summed = unknown[found[unknown] < 0], False
+        return found
+
+    def seeds(self, names: Sequence[str]) -> np.ndarray:
+        """(n, strategies, most) int64: of each list the tracks of the history that added most to it; -1 for none.
+
+        Args:
+            names: of the models that are asked of lists which no model by tracks had any part in: the one that gave
+                the list the most.
+        """
+        listed, owner = self.listed, self.listed.owner
+        lists = len(listed.users)
+        silent = np.ones((lists, len(listed.strategies)), bool)
+        having = np.flatnonzero(np.diff(self.begin))
+        if len(having):
+            silent[having] = np.add.reduceat(np.abs(self.sums), self.begin[having], axis=0) == 0
+        given = self.parts.spoken(names)
+        for strategy in range(len(listed.strategies)):
+            entries = listed.entries(strategy)
+            if not len(names):
+                continue
+            whole = [np.bincount(owner[entries], weights=one, minlength=lists) for one in given[:, entries]]
+            best, most = np.argmax(whole, axis=0), np.max(whole, axis=0)
+            for number, name in enumerate(names):
+                rows = np.flatnonzero(silent[:, strategy] & (most > -np.inf) & (best == number))
+                if len(rows):
+                    self._ask_of_lists(name, strategy, rows)
+        chosen = np.full((lists, len(listed.strategies), MOST_SEEDS), -1, np.int64)
+        most_of_each(self.begin, self._own, self.sums.copy(), chosen)
+        return chosen
+
+    def _ask_of_lists(self, name: str, strategy: int, rows: np.ndarray) -> None:
+        """What a model says of whole lists of one strategy counts for their seeds."""
+        listed, model, users = self.listed, self.models[name], self.listed.users[rows]
+        first, ends = listed.bounds[strategy, rows], listed.bounds[strategy, rows + 1]
+        places = _spans(first, ends)
+        if isinstance(model, Content):
+            own = _spans(self.begin[rows], self.begin[rows + 1])
+            self.sums[own, strategy] = content_influence(
+                *(model, users, _begins(ends - first), listed.track[listed.pair[places]]),
+                _begins(self.begin[rows + 1] - self.begin[rows]),
+            )
+            return
+        for row, user, start, end in zip(rows.tolist(), users.tolist(), first.tolist(), ends.tolist(), strict=True):
+            tracks = listed.track[listed.pair[start:end]]
+            self.sums[self.begin[row] : self.begin[row + 1], strategy] = model.influence(user, tracks)
+
+    @cached_property
+    def _own(self) -> np.ndarray:
+        """(h,) the histories of the users one behind the other."""
+        return self.history[_spans(self.first, self.first + np.diff(self.begin))]
+
+    def _ask(self, name: str, entries: np.ndarray, *, summed: bool) -> None:
+        listed, model = self.listed, self.models[name]
+        found = self._found.setdefault(name, np.full(len(listed.track), NOT_ASKED, np.int64))
+        pair = listed.pair[entries]
+        weights = np.zeros((len(listed.track), self.sums.shape[1] if summed else 0))
+        if summed:
+            spread = self.parts.spread[name][listed.row[pair]]
+            weights[pair, listed.strategy[entries]] = self.parts.say[name][entries] / np.where(spread > 0, spread, 1.0)
+            wanted = np.unique(pair)
+        else:
+            wanted = np.unique(pair[found[pair] == NOT_ASKED])
+            if isinstance(model, Content):
+                found[wanted] = content_strongest(model, listed.users[listed.row[wanted]], listed.track[wanted])
+                return
+        bounds = np.searchsorted(wanted, listed.begin)
+        for row in np.flatnonzero(np.diff(bounds)).tolist():
+            pairs = wanted[bounds[row] : bounds[row + 1]]
+            tracks = listed.track[pairs]
+            given = np.ascontiguousarray(model.influences(int(listed.users[row]), tracks), np.float64)
+            counts = weights[pairs]
+            if summed and not self.parts.spread[name][row] > 0:
+                # where all that may be shown is equal, what is owed to the history is of one size
+                counts = counts / max(float(np.abs(given).max(initial=0.0)), 1e-300)
+            own = slice(int(self.begin[row]), int(self.begin[row + 1]))
+            best = np.empty(len(pairs), np.int64)
+            strongest_and_sums(given, self._own[own], tracks, counts, best, self.sums[own])
+            found[pairs] = best
 
 
-def says(recipe: Recipe, degree: int) -> dict[str, float]:
-    """By model: how much of its standard score the recipe takes for a user with so many tracks of history."""
-    blend = recipe.at(degree)
-    return {name: blend.say(name) for name in names_of(recipe)}
+def _spans(first: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """All whole numbers of (n,) spans, one span behind the other."""
+    size = ends - first
+    return np.arange(int(size.sum())) + np.repeat(first - _begins(size)[:-1], size)
 
 
-def parts(recipe: Recipe, degree: int, of: Moved) -> dict[str, np.ndarray]:
-    """By model, (n,) float64: its part in the blended score of each track; 0 for what it does not know."""
-    blend, found = recipe.at(degree), {}
-    for name in names_of(recipe):
-        scores = of.standard[name]
-        known = np.maximum(np.where(np.isfinite(scores), scores, 0.0), LOWEST)
-        found[name] = blend.part(name, known)
-    return found
-
-
-def blended(of: Moved, say: Mapping[str, float], names: Iterable[str], columns: np.ndarray) -> np.ndarray:
-    """(h, c) float64: what the history adds to the blended scores of some of the tracks, by these models.
-
-    Args:
-        of: what each model says.
-        say: how much of it is taken.
-        names: of the models that count; the others are left out.
-        columns: (c,) places in `of.tracks`.
-    """
-    counted = [say[name] * of.amounts[name][:, columns] for name in names if say.get(name, 0.0) != 0.0]
-    if counted:
-        total: np.ndarray = sum(counted[1:], start=counted[0])
-        return total
-    return np.zeros((len(next(iter(of.amounts.values()))), len(columns)))
-
-
-def seeds(history: np.ndarray, amounts: np.ndarray) -> list[int]:
-    """The tracks of the history that added most to a list, best first, at most five; none that took from it.
-
-    Args:
-        history: (h,) int track numbers.
-        amounts: (h,) float64, what each added to the scores of the list's tracks in all.
-    """
-    best = top_k(amounts[None, :], MOST_SEEDS)[0]
-    return [int(history[place]) for place in best if place >= 0 and amounts[place] > 0]
+def _begins(size: np.ndarray) -> np.ndarray:
+    """(n + 1,) int64: where each of (n,) spans of a size begins, and the last one's end."""
+    return np.concatenate([[0], np.cumsum(size)]).astype(np.int64)

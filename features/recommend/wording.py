@@ -1,12 +1,17 @@
-"""Reasons in words: one sentence each, naming a fact about one user that can be looked up again."""
+"""Reasons in words: one sentence each, naming a fact about one user that can be looked up again.
 
-from collections.abc import Mapping
+Sentences of a block of users are made together, those that are the same once.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from features.compute.rows import sparse_row
-from features.recommend.facts import Facts, day_in_words, filled
+from features.compute.interactions import MS_A_DAY
+from features.recommend.facts import Facts, Offer, day_in_words, entries_of
+from features.recommend.listed import Listed
 from features.schema.names import AUDIO_NAMES
 
 RETURN_DAYS = 3
@@ -21,130 +26,179 @@ FEATURE_WORDS = {
     "loudness": "loudness",
 }
 WORDS = tuple(FEATURE_WORDS.values())
+CLOSE_IN = [
+    ["Close in " + " and ".join(word for word in (first, second) if word) for second in ("", *WORDS)]
+    for first in ("", *WORDS)
+]
+"""By places in `WORDS` plus one of two features, 0 for none."""
 FEATURE_COLUMNS = [AUDIO_NAMES.index(name) for name in FEATURE_WORDS]
 LIKED = {"love": "loved", "like": "liked", "save": "saved", "replay": "replayed", None: "know"}
 KINDS = ("own", "neighbors", "artist", "track", "soon", "album", "genre", "audio", "popular")
 """What reasons are of, in the order in which those that moved nothing are added."""
+OWN, NEIGHBORS, ARTIST, TRACK, SOON, ALBUM, GENRE, AUDIO, POPULAR = range(len(KINDS))
+
+
+class Texts(NamedTuple):
+    """Texts, each once, and (a,) int64 which of them is whose."""
+
+    texts: list[str]
+    place: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Offer:
-    """What can be said to one user of some tracks, whatever the strategy.
+class Found:
+    """What was found out of entries besides what is on offer, each where it was asked for.
 
     Attributes:
-        tracks: (n,) int, distinct, ascending.
-        history: (h,) int32, tracks of the user.
-        own: (n,) plays of the track itself.
-        neighbors: (n,) how many similar users play it.
-        least: (n,) the least that any of those has in common with the user.
-        artist: (n,) plays of its artist.
-        album: (n,) other tracks of its album that were played.
-        genre: (n,) the user's most played of its genres.
-        genre_share: (n,) float64, that genre's share of their plays; 0 for none.
-        audio: (n, 2) places in `WORDS` of the features that are closest.
-        near: (n, 2) bool, whether they are close.
-        like: (n,) the track of the history that is compared with; -1 for what they usually play.
-        content: by kind, (n,) standard deviations that it adds to the score by content.
+        track: (m,) int64, the track of the history that moved each entry most.
+        soon: (m,) int64, the one that others went on from.
+        followed: (m,) int64, how many did.
+        features: (p, 2) int8, places in `WORDS` of the features of each pair that are closest.
+        near: (p, 2) bool, whether they are close.
+        like: (p,) int64, the track of the history that is compared with; -1 for what they usually play.
     """
 
-    tracks: np.ndarray
-    history: np.ndarray
-    own: np.ndarray
-    neighbors: np.ndarray
-    least: np.ndarray
-    artist: np.ndarray
-    album: np.ndarray
-    genre: np.ndarray
-    genre_share: np.ndarray
-    audio: np.ndarray
+    track: np.ndarray
+    soon: np.ndarray
+    followed: np.ndarray
+    features: np.ndarray
     near: np.ndarray
     like: np.ndarray
-    content: Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
 class Words:
-    """Texts for one user; what is said of many tracks is made once."""
+    """Sentences on entries of lists.
 
-    def __init__(self, facts: Facts, user: int, offer: Offer) -> None:
-        self.facts, self.user, self.offer = facts, user, offer
-        self.days = filled(facts.days_lately, user)
-        self.heard = filled(facts.heard, user)
-        self.made: dict[tuple[str, int], str] = {}
-        self.sources: dict[int, tuple[str, str]] = {}
+    Attributes:
+        facts: what is counted.
+        listed: the lists.
+        offer: what can be said of their pairs.
+        found: what was found out besides.
+    """
 
-    def text(self, kind: str, column: int) -> str:
-        """One reason of a kind that needs no track of the history.
+    facts: Facts
+    listed: Listed
+    offer: Offer
+    found: Found
 
-        Args:
-            kind: of `KINDS`.
-            column: the track's place in the offer.
-        """
-        key = (kind, column)
-        if key not in self.made:
-            self.made[key] = getattr(self, f"_{kind}")(column)
-        return self.made[key]
+    def of(self, kind: int, entries: np.ndarray) -> Texts:
+        """The sentences of one kind on (a,) entries."""
+        say: Callable[[np.ndarray, np.ndarray], Texts] = getattr(self, f"_{KINDS[kind]}")
+        return say(entries, self.listed.pair[entries])
 
-    def because(self, track: int) -> str:
-        """What draws the user to a track of their history, as a reason."""
-        return self._source(track)[0]
+    def _own(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
+        plays, day = self.offer.own[pair], self.facts.last_at[self.offer.own_place[pair]] // MS_A_DAY
+        return distinct_texts(own_in_words, plays, day)
 
-    def soon_after(self, track: int, listeners: int) -> str:
-        """How many listeners went on from a track of the history."""
-        return f"{listeners:,} listeners first played it soon after {self.facts.labels[track]}"
+    def _neighbors(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
+        return distinct_texts(neighbors_in_words, self.offer.neighbors[pair], self.offer.least[pair])
 
-    def _source(self, track: int) -> tuple[str, str]:
-        """Of a track of the history: the sentence that begins with "Because", and its name with what was done to it."""
-        if track not in self.sources:
-            label, plays = self.facts.labels[track], int(self.heard[track])
-            if plays == 0:
-                done = LIKED[self.facts.liking(self.user, track)]
-                self.sources[track] = (f"Because you {done} {label}", f"{label}, which you {done}")
-            else:
-                times = "once" if plays == 1 else f"{plays:,} times"
-                again = self.days[track] >= RETURN_DAYS
-                self.sources[track] = (
-                    f"Because you keep returning to {label}" if again else f"Because you played {label} {times}",
-                    f"{label}, which you played {times}",
-                )
-        return self.sources[track]
-
-    def _own(self, column: int) -> str:
-        track, plays = int(self.offer.tracks[column]), int(self.offer.own[column])
-        tracks, _ = sparse_row(self.facts.heard, self.user)
-        place = int(self.facts.heard.indptr[self.user] + np.searchsorted(tracks, track))
-        day = day_in_words(int(self.facts.last_at[place]))
-        return f"You played it once, on {day}" if plays == 1 else f"You played it {plays:,} times, last on {day}"
-
-    def _neighbors(self, column: int) -> str:
-        count, least = int(self.offer.neighbors[column]), int(self.offer.least[column])
-        tracks = "one track" if least == 1 else f"{least:,} tracks"
-        if count == 1:
-            return f"A listener who shares {tracks} with you plays it"
-        return f"{count:,} listeners who share {tracks} or more with you play it"
-
-    def _artist(self, column: int) -> str:
+    def _artist(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
         catalog = self.facts.evidence.dataset.catalog
-        name = catalog.artist_names[int(catalog.artist[self.offer.tracks[column]])]
-        return f"By {name}, whom you have played {int(self.offer.artist[column]):,} times"
+        names = catalog.artist_names.ids()
+        return distinct_texts(
+            lambda artist, plays: f"By {names[artist]}, whom you have played {plays:,} times",
+            catalog.artist[self.listed.track[pair]],
+            self.offer.artist[pair],
+        )
 
-    def _album(self, column: int) -> str:
-        count = int(self.offer.album[column])
-        name = self.facts.evidence.dataset.catalog.albums[self.offer.tracks[column]]
-        others = "another track" if count == 1 else f"{count:,} other tracks"
-        return f"From the album {name}, of which you played {others}"
+    def _track(self, entries: np.ndarray, pair: np.ndarray) -> Texts:
+        source, users = self.found.track[entries], self.listed.users[self.listed.row[pair]]
+        plays, days = self.facts.plays_of(users, source), entries_of(self.facts.days_lately, users, source)
+        return distinct_texts(self._because, source, plays, days >= RETURN_DAYS, self._liking(users, source, plays))
 
-    def _genre(self, column: int) -> str:
-        name = self.facts.evidence.dataset.catalog.genre_names[int(self.offer.genre[column])]
-        return f"{name.capitalize()} is {self.offer.genre_share[column]:.0%} of what you play"
+    def _soon(self, entries: np.ndarray, _pair: np.ndarray) -> Texts:
+        labels = self.facts.labels
+        return distinct_texts(
+            lambda track, count: f"{count:,} listeners first played it soon after {labels[track]}",
+            self.found.soon[entries],
+            self.found.followed[entries],
+        )
 
-    def _audio(self, column: int) -> str:
-        features = zip(self.offer.audio[column].tolist(), self.offer.near[column].tolist(), strict=True)
-        close = " and ".join(WORDS[feature] for feature, is_near in features if is_near)
-        like = int(self.offer.like[column])
-        return f"Close in {close} to {'what you usually play' if like < 0 else self._source(like)[1]}"
+    def _album(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
+        names = self.facts.evidence.dataset.catalog.albums
+        return distinct_texts(
+            lambda track, count: (
+                f"From the album {names[track]}, of which you played "
+                + ("another track" if count == 1 else f"{count:,} other tracks")
+            ),
+            self.listed.track[pair],
+            self.offer.album[pair],
+        )
 
-    def _popular(self, column: int) -> str:
-        return listeners_in_words(int(self.facts.evidence.listeners[self.offer.tracks[column]]))
+    def _genre(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
+        names = self.facts.evidence.dataset.catalog.genre_names.ids()
+        percent = np.rint(self.offer.genre_share[pair] * 100.0).astype(np.int64)
+        return distinct_texts(
+            lambda genre, share: f"{names[genre].capitalize()} is {share}% of what you play",
+            self.offer.genre[pair],
+            percent,
+        )
+
+    def _audio(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
+        like, users = self.found.like[pair], self.listed.users[self.listed.row[pair]]
+        plays = np.where(like >= 0, self.facts.plays_of(users, np.maximum(like, 0)), 1)
+        features = np.where(self.found.near[pair], self.found.features[pair], -1)
+        liking = self._liking(users, like, plays)
+        return distinct_texts(self._close, features[:, 0], features[:, 1], like, plays, liking)
+
+    def _popular(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
+        return distinct_texts(listeners_in_words, self.facts.evidence.listeners[self.listed.track[pair]])
+
+    def _liking(self, users: np.ndarray, tracks: np.ndarray, plays: np.ndarray) -> np.ndarray:
+        """(a,) int64: of what has no play, the place in `LIKED` of what the user said of it."""
+        liking = np.zeros(len(users), np.int64)
+        for place in np.flatnonzero(plays == 0).tolist():
+            liking[place] = list(LIKED).index(self.facts.liking(int(users[place]), int(tracks[place])))
+        return liking
+
+    def _because(self, track: int, plays: int, again: int, liking: int) -> str:
+        label = self.facts.labels[track]
+        if plays == 0:
+            return f"Because you {list(LIKED.values())[liking]} {label}"
+        return f"Because you keep returning to {label}" if again else f"Because you played {label} {times(plays)}"
+
+    def _close(self, first: int, second: int, like: int, plays: int, liking: int) -> str:
+        close = CLOSE_IN[first + 1][second + 1]
+        if like < 0:
+            return f"{close} to what you usually play"
+        done = f"played {times(plays)}" if plays else list(LIKED.values())[liking]
+        return f"{close} to {self.facts.labels[like]}, which you {done}"
+
+
+def distinct_texts(text: Callable[..., str], *columns: np.ndarray) -> Texts:
+    """The text of each row of (a,) whole-numbered columns; that of equal rows is made once."""
+    rows = len(columns[0])
+    key, size = np.zeros(rows, np.int64), 1
+    for column in columns:
+        low, high = (int(column.min()), int(column.max())) if rows else (0, 0)
+        width = high - low + 1
+        if size * width >= 2**62:  # the key so far by its place among those there are, of which there are few
+            key = np.unique(key, return_inverse=True)[1]
+            size = int(key.max(initial=0)) + 1
+        key, size = key * width + (column.astype(np.int64) - low), size * width
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    return Texts([text(*row) for row in zip(*(column[first].tolist() for column in columns), strict=True)], place)
+
+
+def own_in_words(plays: int, day: int) -> str:
+    """How often a user played the track itself, and when last, in days since 1970."""
+    date = day_in_words(day * MS_A_DAY)
+    return f"You played it once, on {date}" if plays == 1 else f"You played it {plays:,} times, last on {date}"
+
+
+def neighbors_in_words(count: int, least: int) -> str:
+    """How many similar users play a track, and what each of them has in common with the user at least."""
+    tracks = "one track" if least == 1 else f"{least:,} tracks"
+    if count == 1:
+        return f"A listener who shares {tracks} with you plays it"
+    return f"{count:,} listeners who share {tracks} or more with you play it"
+
+
+def times(plays: int) -> str:
+    """How often."""
+    return "once" if plays == 1 else f"{plays:,} times"
 
 
 def listeners_in_words(count: int) -> str:

@@ -10,8 +10,9 @@ from worlds import AS_OF, DAY, account, evidence_of, lists_of, play, said, table
 
 from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence
+from features.recommend.fact_kernels import first_kinds
 from features.recommend.models import MODELS
-from features.recommend.reasons import Explainer, _ordered
+from features.recommend.reasons import Explainer
 from features.recommend.wording import KINDS, listeners_in_words
 
 
@@ -196,17 +197,23 @@ def test_what_moved_a_track_most_is_said_first():
         assert reasons_in(changed, "u", "collaborative")["new"][0].startswith(first)
 
 
+def first_three(amounts: Mapping[str, list[float]], possible: Mapping[str, list[bool]]) -> list[list[str]]:
+    """Of each of two entries the kinds of reasons, best first."""
+    value = np.array([amounts.get(kind, [0.0, 0.0]) for kind in KINDS])
+    may = np.array([possible.get(kind, [True, True]) for kind in KINDS])
+    chosen = np.empty((2, 3), np.int8)
+    first_kinds(value, may, chosen)
+    return [[KINDS[kind] for kind in kinds if kind >= 0] for kinds in chosen.tolist()]
+
+
 def test_what_moved_nothing_comes_after_what_did():
-    amounts = {kind: np.zeros(2) for kind in KINDS} | {"genre": np.array([0.2, 0.0]), "artist": np.array([0.1, -1.0])}
-    possible = {kind: np.array([True, True]) for kind in KINDS}
-    never = {"own": np.array([False, False])}
-    order, count = _ordered(amounts, possible | never)
-    assert order == [["genre", "artist", "neighbors"], ["neighbors", "artist", "track"]]
-    assert count == [len(KINDS) - 1] * 2
-    order, _ = _ordered(amounts, possible)
-    assert order == [["genre", "artist", "own"], ["own", "neighbors", "artist"]]
-    amounts["own"] += 3.0
-    assert _ordered(amounts, possible)[0][0] == ["own", "genre", "artist"]
+    amounts = {"genre": [0.2, 0.0], "artist": [0.1, -1.0]}
+    never = [False, False]
+    assert first_three(amounts, {"own": never}) == [["genre", "artist", "neighbors"], ["neighbors", "artist", "track"]]
+    assert first_three(amounts, {}) == [["genre", "artist", "own"], ["own", "neighbors", "artist"]]
+    assert first_three({**amounts, "own": [3.0, 3.0]}, {})[0] == ["own", "genre", "artist"]
+    assert first_three(amounts, dict.fromkeys(KINDS, never)) == [[], []]
+    assert first_three(amounts, dict.fromkeys(KINDS, never) | {"soon": [True, False]}) == [["soon"], []]
 
 
 def test_a_reason_by_popularity_says_how_many_listen():
