@@ -68,12 +68,14 @@ def rank(
     shaper = Shaper.of(ranker, parameters)
     how = shaper.how if k is None else shaper.how.model_copy(update={"k": k})
     shaper = replace(shaper, how=how)
-    step = max(1, cells // max(len(ranker.dataset.tracks), 1))
+    step = max(1, cells // max(ranker.width, 1))
     blocks = [users[start : start + step] for start in range(0, len(users), step)]
     ranked = []
     for block in blocks:
-        usable = ~ranker.filters.forbidden(block, include_heard=how.include_heard)
-        ranked.append(shaper.lists(strategy, block, ranker.scores([strategy], block, usable)[strategy]).tracks)
+        tracks = ranker.choice(block)
+        usable = ranker.usable(block, include_heard=how.include_heard, tracks=tracks)
+        scores = ranker.scores([strategy], block, usable, tracks)[strategy]
+        ranked.append(shaper.lists(strategy, block, scores, tracks=tracks).tracks)
     return np.concatenate(ranked) if ranked else np.zeros((0, how.k), np.int32)
 
 

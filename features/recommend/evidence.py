@@ -15,8 +15,9 @@ from features.recommend.blend import Recipe, Standard, mixed, names_of, standard
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.models.contract import Model
-from features.recommend.pairs import forbidden_pairs
-from features.recommend.strategies import fit_models
+from features.recommend.pairs import usable
+from features.recommend.shortlists import Shortlists
+from features.recommend.strategies import fit_models, is_large, shortlists_of, with_proposers
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Ranker:
         history: of those, what the models were fitted on.
         models: fitted, by name; all that the recipes ask.
         recipes: by strategy: collaborative, content-based, hybrid.
+        shortlists: what proposes each user's candidates; None where all tracks are scored for everyone.
         same_song: whether releases of one song are told together.
     """
 
@@ -37,6 +39,7 @@ class Ranker:
     history: History
     models: Mapping[str, Model]
     recipes: Mapping[str, Recipe]
+    shortlists: Shortlists | None = field(default=None, kw_only=True)
     same_song: bool = field(default=True, kw_only=True)
 
     @cached_property
@@ -50,13 +53,17 @@ class Ranker:
         return Filters(self.dataset, self.interactions, self.same_song)
 
     def usable(self, users: np.ndarray, *, include_heard: bool, tracks: np.ndarray | None = None) -> np.ndarray:
-        """(n, tracks) bool: what may be listed. Arguments as of `scores` and of `Filters.forbidden`."""
-        if tracks is None:
-            return ~self.filters.forbidden(users, include_heard=include_heard)
-        may = tracks >= 0
-        owner = np.repeat(users, may.sum(axis=1))
-        may[may] = ~forbidden_pairs(self.filters, owner, tracks[may], include_heard=include_heard)
-        return may
+        """(n, tracks) bool: what may be listed; arguments as of `pairs.usable`."""
+        return usable(self.filters, users, tracks, include_heard=include_heard)
+
+    @property
+    def width(self) -> int:
+        """Columns of a block of users: all tracks, or the most candidates there can be."""
+        return len(self.dataset.tracks) if self.shortlists is None else self.shortlists.width
+
+    def choice(self, users: np.ndarray) -> np.ndarray | None:
+        """What the columns of these users stand for (`columns`): all tracks, or each one's candidates."""
+        return None if self.shortlists is None else self.shortlists.tracks_of(users)
 
     def scores(
         self, strategies: Iterable[str], users: np.ndarray, usable: np.ndarray, tracks: np.ndarray | None = None
@@ -116,6 +123,8 @@ def fit_ranker(
     """Fits the models that the recipes ask, those that the dataset has anything for."""
     history = build_history(dataset, interactions)
     names = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
-    models = fit_models(history, names, parameters)
+    large = is_large(dataset, parameters)
+    models = fit_models(history, with_proposers(names) if large else names, parameters)
+    shortlists = shortlists_of(history, models, interactions, parameters) if large else None
     together = parameters.recommendations.same_song
-    return Ranker(dataset, interactions, history, models, recipes, same_song=together)
+    return Ranker(dataset, interactions, history, models, recipes, shortlists=shortlists, same_song=together)

@@ -30,6 +30,23 @@ def forbidden_pairs(filters: Filters, users: np.ndarray, tracks: np.ndarray, *, 
     return found
 
 
+def usable(filters: Filters, users: np.ndarray, tracks: np.ndarray | None = None, *, include_heard: bool) -> np.ndarray:
+    """(n, tracks) bool: what may be listed.
+
+    Args:
+        filters: of everybody.
+        users: (n,) who.
+        tracks: what the columns stand for (`columns`); nothing may be listed at empty places.
+        include_heard: True lets in what the user knows.
+    """
+    if tracks is None:
+        return ~filters.forbidden(users, include_heard=include_heard)
+    may = tracks >= 0
+    owner = np.repeat(users, may.sum(axis=1))
+    may[may] = ~forbidden_pairs(filters, owner, tracks[may], include_heard=include_heard)
+    return may
+
+
 def holds(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n,) bool: whether a sparse matrix stores an entry at each place."""
     matrix = matrix if matrix.has_sorted_indices else matrix.sorted_indices()

@@ -6,16 +6,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from features.compute.dataset import Dataset
+from features.compute.interactions import Interactions
 from features.compute.topk import top_k
 from features.evaluate.splits import Split, hold_out_last
 from features.parameters import NightlyParameters
 from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, standard_scores
+from features.recommend.columns import entries
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history, shortened
 from features.recommend.listwise import fit_listwise
 from features.recommend.models import CONTENT_MODELS, EVERYONE, MODELS
 from features.recommend.models.content import SMOOTHED_USERS
 from features.recommend.models.contract import Model
+from features.recommend.pairs import usable
+from features.recommend.shortlists import Shortlists
 
 SAFE = ("ease", "ials", "item_knn")
 """Where data is too thin to choose: three models that err differently, alike."""
@@ -37,10 +41,35 @@ PRIOR_MODELS, PRIOR = 4, 0.5
 LEAST_SAY = 0.02
 """What has less of the say is left out: each model costs a fit a night."""
 BLOCK_CELLS = 4_000_000
+PROPOSES = "item_knn"
+"""The model that proposes candidates where there are too many tracks to score all."""
+AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity", "content", "personal"})
+"""Models that fit at any scale and score a choice of tracks without scoring all."""
 
 
-def eligible(history: History, parameters: NightlyParameters) -> list[str]:
+def is_large(dataset: Dataset, parameters: NightlyParameters) -> bool:
+    """Whether users × tracks are too many to score all: then each user's candidates are (`shortlists`)."""
+    return len(dataset.users) * len(dataset.tracks) > parameters.ranking.dense_cells
+
+
+def with_proposers(names: Iterable[str]) -> list[str]:
+    """The models of these names and that which proposes candidates, whatever the recipes ask."""
+    return list(dict.fromkeys([*names, PROPOSES]))
+
+
+def shortlists_of(
+    history: History, models: Mapping[str, Model], interactions: Interactions, parameters: NightlyParameters
+) -> Shortlists:
+    """What proposes candidates."""
+    listeners = np.bincount(interactions.plays.indices, minlength=interactions.plays.shape[1])
+    include_heard = parameters.recommendations.include_heard
+    return Shortlists.of(history, models.values(), listeners, interactions.known, include_heard=include_heard)
+
+
+def eligible(history: History, parameters: NightlyParameters, *, large: bool = False) -> list[str]:
     """Models that the size of the data allows, in the order of `MODELS`.
+
+    Where it is `large`, only those of `AT_SCALE`.
 
     Closed forms invert the smaller of users and tracks, and are left out where that is beyond
     `ranking.closed_form_limit`. What goes by order needs time, content a catalogue.
@@ -67,7 +96,7 @@ def eligible(history: History, parameters: NightlyParameters) -> list[str]:
         "kernel": content and len(history.degree) <= SMOOTHED_USERS,
         "personal": parameters.recommendations.include_heard and len(history.plays) > 0,
     }
-    return [name for name in MODELS if fits[name]]
+    return [name for name in MODELS if fits[name] and (not large or name in AT_SCALE)]
 
 
 def fit_models(history: History, names: Iterable[str], parameters: NightlyParameters) -> dict[str, Model]:
@@ -90,7 +119,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
         as_of_ms: moment that weights are decayed to.
     """
     split, history, users = validation(dataset, parameters, as_of_ms=as_of_ms)
-    names = eligible(history, parameters)
+    large = is_large(dataset, parameters)
+    names = eligible(history, parameters, large=large)
     if len(users) < parameters.ranking.min_validation_users:
         return fixed(names)
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
@@ -165,8 +195,11 @@ def _fields(
 ) -> dict[str, _Field]:
     """The field of each group of models: the tracks that the plain mean of these puts forward."""
     filters = Filters(split.dataset, split.interactions, parameters.recommendations.same_song)
-    tracks = len(split.dataset.tracks)
-    shape = len(users), min(CANDIDATES, tracks)
+    include_heard = parameters.recommendations.include_heard
+    large = is_large(split.dataset, parameters)
+    shortlists = shortlists_of(history, models, split.interactions, parameters) if large else None
+    columns = len(split.dataset.tracks) if shortlists is None else shortlists.width
+    shape = len(users), min(CANDIDATES, columns)
     possible = np.minimum(np.diff(split.relevant.indptr)[users], RANKED)
     fields = {
         group: _Field(
@@ -178,14 +211,16 @@ def _fields(
         )
         for group, names in groups.items()
     }
-    step = max(1, BLOCK_CELLS // max(tracks, 1))
+    step = max(1, BLOCK_CELLS // max(columns, 1))
     for start in range(0, len(users), step):
         block, rows = users[start : start + step], slice(start, start + step)
-        allowed = ~filters.forbidden(block, include_heard=parameters.recommendations.include_heard)
+        tracks = None if shortlists is None else shortlists.tracks_of(block)
+        allowed = usable(filters, block, tracks, include_heard=include_heard)
         scores = {
-            name: standard_scores(name, model, block, allowed, history.listeners) for name, model in models.items()
+            name: standard_scores(name, model, block, allowed, history.listeners, tracks)
+            for name, model in models.items()
         }
-        relevant = split.relevant[block].toarray()
+        relevant = entries(split.relevant, block, tracks)
         for group, names in groups.items():
             voters = [name for name in names if name not in EVERYONE] or names
             even = Recipe(dict.fromkeys(voters, 1.0 / len(voters)))
@@ -209,7 +244,8 @@ def _for_little(
     short = shortened(history, most, how.seed)
     more = [name for name in ("popular", "content") if name in field.standard]
     names = list(dict.fromkeys([*hybrid.shares, *more]))
-    models = fit_models(short, names, parameters)
+    large = is_large(split.dataset, parameters)
+    models = fit_models(short, with_proposers(names) if large else names, parameters)
     cut = _fields(split, short, models, asked, {"hybrid": names}, parameters)["hybrid"]
     little = _learned(cut, names)
     best, most_won = hybrid, _ndcg(cut, hybrid)
