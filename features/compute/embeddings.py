@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.extmath import randomized_svd
 
 from features.compute.dataset import Catalog
+from features.compute.decomposition import leading, times
 from features.compute.profiles import scaled_audio
 from features.schema.names import AUDIO_NAMES
 
@@ -52,7 +52,7 @@ class Embeddings:
 
 
 def build_embeddings(
-    weights: sp.csr_matrix, catalog: Catalog, *, dimensions: int, content_dimensions: int, seed: int
+    weights: sp.csr_matrix, catalog: Catalog, *, dimensions: int, content_dimensions: int, seed: int, threads: int = 1
 ) -> Embeddings:
     """Embeds every track, played or not.
 
@@ -69,8 +69,9 @@ def build_embeddings(
         dimensions: of the collaborative part, at most.
         content_dimensions: of the content part, more than the twelve audio features.
         seed: for the decomposition and the projections.
+        threads: to use; they change nothing.
     """
-    user_factors, track_factors = scaled_svd(weights, dimensions=dimensions, seed=seed)
+    user_factors, track_factors = scaled_svd(weights, dimensions=dimensions, seed=seed, threads=threads)
     content, known_share = content_vectors(catalog, dimensions=content_dimensions, seed=seed)
     listeners = np.bincount(weights.indices, minlength=weights.shape[1])
     evidence = listeners / (listeners + EVIDENCE_LISTENERS)
@@ -103,14 +104,16 @@ def degree_scaled(weights: sp.csr_matrix) -> sp.csr_matrix:
     """(users, tracks) CSR: weights as the decomposition sees them, over the powers of both degrees."""
     user_degree = np.diff(weights.indptr)
     track_degree = np.bincount(weights.indices, minlength=weights.shape[1])
-    scaled = weights.copy()
+    scaled = sp.csr_matrix((weights.data.copy(), weights.indices, weights.indptr), shape=weights.shape)
     scaled.data *= np.repeat(np.maximum(user_degree, 1) ** -USER_SCALING, user_degree)
     scaled.data *= np.maximum(track_degree, 1)[weights.indices] ** -TRACK_SCALING
     return scaled
 
 
-def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Users' and tracks' factors of the degree-scaled weights.
+def scaled_svd(
+    weights: sp.csr_matrix, *, dimensions: int, seed: int, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users' and tracks' factors of the degree-scaled weights; the same for any number of threads.
 
     Returns:
         (users, d) and (tracks, d) float64: the scaled matrix times the right singular vectors, and those vectors.
@@ -129,12 +132,12 @@ def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int) -> tuple[n
         _, values, right = np.linalg.svd(scaled.toarray(), full_matrices=False)
         right, values = right[:rank], values[:rank]
     else:
-        _, values, right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=seed, flip_sign=False)
+        values, right = leading(scaled, rank, seed=seed, threads=threads)
     right = right[values > values[0] * ROUNDING]
     largest = np.argmax(np.abs(right), axis=1)
     right = right * np.sign(right[np.arange(len(right)), largest])[:, None]
     right[:, np.linalg.norm(right, axis=0) < ROUNDING] = 0.0  # tracks without weight, or outside these dimensions
-    return scaled @ right.T, right.T.copy()
+    return times(scaled, right.T, threads=threads), right.T.copy()
 
 
 def content_vectors(catalog: Catalog, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

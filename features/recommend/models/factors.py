@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.extmath import randomized_svd
 
+from features.compute.decomposition import leading
 from features.compute.gather import products_at
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
@@ -62,7 +62,7 @@ class ScaledSVD:
     strength: float = 0.3
     seed: int = 20_260_101
 
-    def fit(self, history: History) -> Self:
+    def fit(self, history: History, threads: int = 1) -> Self:
         """Decomposes."""
         popularity = np.maximum(history.listeners, 1).astype(np.float64)
         scaled = sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power) @ history.values(self.weight_power)
@@ -73,7 +73,7 @@ class ScaledSVD:
         elif scaled.shape[0] * scaled.shape[1] <= SMALL:
             right = np.linalg.svd(scaled.toarray(), full_matrices=False)[2][:rank]
         else:
-            right = randomized_svd(scaled, rank, n_oversamples=20, n_iter=6, random_state=self.seed)[2]
+            right = leading(scaled, rank, seed=self.seed, threads=threads)[1]
         recent = history.recent(self.half_life, self.floor, self.strength)
         self.scored_ = (recent @ sp.diags(popularity**-self.popularity_power)).tocsr()
         self.scored_.sort_indices()  # in the order of the history, which a product does not keep
