@@ -15,7 +15,7 @@ from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.history import build_history
 from features.recommend.lists import RankedList, recommend
 from features.recommend.rerank import Shaper
-from features.recommend.strategies import eligible, fixed
+from features.recommend.strategies import eligible, fixed, is_large
 from features.schema.names import AUDIO_NAMES
 
 DAY = 86_400_000
@@ -130,7 +130,9 @@ def dataset_of(as_of_ms: int = AS_OF, **rows: Iterable[Row]) -> Dataset:
     return build_dataset(tables(**rows), as_of_ms=as_of_ms)
 
 
-def evidence_of(world: Mapping[str, pa.Table], *, dimensions: int = 8, min_common: int = 2) -> Evidence:
+def evidence_of(
+    world: Mapping[str, pa.Table], *, dimensions: int = 8, min_common: int = 2, parameters: NightlyParameters = SMALL
+) -> Evidence:
     """Everything up to the lists; two tracks in common make neighbours, since worlds are small."""
     dataset = build_dataset(world, as_of_ms=AS_OF)
     interactions = build_interactions(
@@ -144,8 +146,9 @@ def evidence_of(world: Mapping[str, pa.Table], *, dimensions: int = 8, min_commo
         interactions.weights, dataset.catalog, dimensions=dimensions, content_dimensions=32, seed=7
     )
     similar = similar_users(interactions.plays, k=3, min_common=min_common)
-    recipes = fixed(eligible(build_history(dataset, interactions), SMALL))
-    ranker = fit_ranker(dataset, interactions, recipes, SMALL)
+    history = build_history(dataset, interactions)
+    recipes = fixed(eligible(history, parameters, large=is_large(dataset, parameters)))
+    ranker = fit_ranker(dataset, interactions, recipes, parameters)
     return Evidence.of(ranker, embeddings, similar.neighbors, similar.common)
 
 

@@ -85,21 +85,10 @@ class Recipe:
 
 
 class Standard(NamedTuple):
-    """A model's (n, tracks) standard scores, and the (n,) spreads of its raw ones, 0 where all are equal; float64.
-
-    What the columns stand for is in `tracks` (`columns`).
-    """
+    """A model's (n, tracks) standard scores, and the (n,) spreads of its raw ones, 0 where all are equal; float64."""
 
     scores: np.ndarray
     spread: np.ndarray
-    tracks: np.ndarray | None = None
-
-    def at(self, row: int, tracks: np.ndarray) -> np.ndarray:
-        """(k,) float64: one user's scores of tracks that are among the columns."""
-        if self.tracks is None:
-            return self.scores[row, tracks]
-        filled = int((self.tracks[row] >= 0).sum())
-        return self.scores[row, np.searchsorted(self.tracks[row, :filled], tracks)]
 
 
 def standard_scores(
@@ -139,7 +128,7 @@ def standard(
     known = usable & (raw > 0.0) if name == "content" else usable
     if name not in CONTENT_MODELS:
         known = known & each(listeners > 0, tracks)
-    return _standardized(np.where(known, raw, -np.inf))._replace(tracks=tracks)
+    return _standardized(np.where(known, raw, -np.inf))
 
 
 def names_of(recipe: Recipe) -> tuple[str, ...]:

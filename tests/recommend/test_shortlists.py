@@ -1,0 +1,106 @@
+"""Candidates, where users × tracks are too many: who proposes what, and lists made of that."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import AS_OF, SMALL, evidence_of, lists_of, random_world
+
+from features.recommend import shortlists
+from features.recommend.lists import recommend
+from features.recommend.models.neighbors import ItemKNN
+from features.recommend.rerank import Shaper
+from features.recommend.shortlists import Shortlists
+from features.recommend.strategies import AT_SCALE, choose
+from tests.recommend.models.histories import random_history
+from tests.recommend.test_limits_hold import MOMENT, Limits
+
+LARGE = SMALL.model_copy(update={"ranking": SMALL.ranking.model_copy(update={"dense_cells": 0})})
+SEEDS = st.integers(0, 10_000)
+
+
+def best_by(scores: np.ndarray, able: np.ndarray, most: int) -> set[int]:
+    able = able & (scores > 0)
+    return (
+        set(np.lexsort((np.arange(len(scores)), -scores))[: int(able.sum())][:most].tolist()) if able.any() else set()
+    )
+
+
+@pytest.mark.parametrize("include_heard", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS)
+def test_each_source_proposes_its_best_and_nothing_stands_twice(include_heard, seed, monkeypatch_module):
+    for name, most in (("BY_NEIGHBORS", 5), ("BY_ARTIST", 4), ("BY_GENRE", 3), ("NEW", 2), ("POPULAR", 3), ("OWN", 4)):
+        monkeypatch_module.setattr(shortlists, name, most)
+    history = random_history(seed)
+    model = ItemKNN().fit(history)
+    listeners, known = history.listeners, (history.weights > 0).tocsr()
+    known.sort_indices()
+    made = Shortlists.of(history, [model], listeners, known, include_heard=include_heard)
+    users = np.array([4, 0, 29])
+    found = made.tracks_of(users)
+    assert found.shape == (3, made.width)
+    near, artist = (model.scored_ @ model.similarity_).toarray(), history.catalog.artist
+    popular = set(np.lexsort((np.arange(len(listeners)), -listeners))[:3].tolist())
+    for row, user in zip(found, users, strict=True):
+        tracks = row[row >= 0].tolist()
+        assert tracks == sorted(set(tracks))
+        assert (row[len(tracks) :] == -1).all()
+        heard = known[user].toarray()[0]
+        able = np.ones(len(heard), bool) if include_heard else ~heard
+        expected = np.where(able, near[user], -1.0)
+        assert best_by(expected, able, 5) <= set(tracks)
+        assert popular <= set(tracks)
+        if include_heard:
+            assert best_by(history.values(1.0).toarray()[user], heard, 4) <= set(tracks)
+        else:
+            assert not set(np.flatnonzero(heard).tolist()) & set(tracks) - popular
+        assert set(artist[tracks].tolist()) & set(artist[heard].tolist())
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@given(SEEDS, st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_lists_of_candidates_hold_nothing_that_is_not_allowed_and_nobody_is_left_without(seed, include_heard):
+    world = random_world(seed)
+    how = LARGE.recommendations.model_copy(update={"include_heard": include_heard})
+    evidence = evidence_of(world, parameters=LARGE.model_copy(update={"recommendations": how}))
+    assert evidence.shortlists is not None
+    limits, ids = Limits(world, MOMENT, include_heard=include_heard), evidence.dataset.tracks.ids()
+    lists = lists_of(evidence, k=9, include_heard=include_heard)
+    rows = [{"user_id": evidence.dataset.users[e.user], "track_ids": [ids[t] for t in e.tracks]} for e in lists]
+    assert limits.check(rows) == []
+    everyone = {entry.user for entry in lists_of(evidence_of(world), k=9, include_heard=include_heard)}
+    assert {entry.user for entry in lists} == everyone
+    for entry in lists:
+        assert len(set(entry.tracks.tolist())) == len(entry.tracks) == len(entry.reasons)
+        assert (np.diff(entry.scores) <= 0).all()
+
+
+def test_blocks_change_nothing():
+    evidence = evidence_of(random_world(3), parameters=LARGE)
+    shaper = Shaper.of(evidence, LARGE)
+    whole, small = ([e for block in recommend(evidence, shaper, cells) for e in block] for cells in (10**6, 1))
+    assert len(whole) == len(small) > 0
+    for one, other in zip(whole, small, strict=True):
+        assert (one.user, one.strategy, one.reasons, one.seeds) == (
+            other.user,
+            other.strategy,
+            other.reasons,
+            other.seeds,
+        )
+        np.testing.assert_array_equal(one.tracks, other.tracks)
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_blends_are_learned_on_candidates_of_models_that_fit_at_any_scale():
+    evidence = evidence_of(random_world(5, users=40, tracks=60, plays=1500))
+    some = LARGE.model_copy(update={"ranking": LARGE.ranking.model_copy(update={"min_validation_users": 5})})
+    recipes = choose(evidence.dataset, some, as_of_ms=AS_OF)
+    assert set(recipes["hybrid"].shares) <= AT_SCALE
+    assert recipes["hybrid"].ndcg > 0
