@@ -1,6 +1,8 @@
 """Why a track is in a list: what moved it most there comes first, each a fact that can be looked up again."""
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -271,8 +273,21 @@ def _closest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _rows(texts: np.ndarray, count: np.ndarray) -> list[list[str]]:
     """Each row of (m, most) texts as a list of its first (m,) `count`."""
     rows = np.empty(len(texts), object)
-    for size in range(1, texts.shape[1] + 1):
-        chosen = np.flatnonzero(count == size)
-        rows[chosen] = np.fromiter(texts[chosen, :size].tolist(), object, len(chosen))
-    found: list[list[str]] = rows.tolist()
+    with _no_collection():
+        for size in np.unique(count).tolist():
+            chosen = np.flatnonzero(count == size)
+            rows[chosen] = np.fromiter(texts[chosen, :size].tolist(), object, len(chosen))
+        found: list[list[str]] = rows.tolist()
     return found
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python looks for cycles after every few hundred lists; among lists of texts there are none, and it takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
