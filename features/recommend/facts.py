@@ -11,6 +11,7 @@ from features.compute.profiles import scaled_audio
 from features.recommend.evidence import Evidence
 from features.recommend.fact_kernels import count_neighbors, count_own, places_of
 from features.recommend.listed import Listed
+from features.schema.names import AUDIO_NAMES
 
 LATELY_DAYS = 60
 """How far back from the newest play of all "lately" reaches."""
@@ -18,6 +19,17 @@ SOON = 10
 """Of the tracks that a listener first played after another, so many came soon after it."""
 LIKINGS = ("love", "like", "save", "replay")
 """What may draw a user to a track they have not played, strongest first."""
+FEATURE_WORDS = {
+    "energy": "energy",
+    "tempo": "tempo",
+    "valence": "mood",
+    "danceability": "danceability",
+    "acousticness": "acousticness",
+    "instrumentalness": "instrumentalness",
+    "loudness": "loudness",
+}
+"""The features that reasons speak of, and what they are called there."""
+SOUND = [AUDIO_NAMES.index(name) for name in FEATURE_WORDS]
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -92,16 +104,36 @@ class Facts:
         return days
 
     @cached_property
-    def audio(self) -> np.ndarray:
-        """(tracks, 12) float64: scaled features, NaN where missing."""
-        return scaled_audio(self.evidence.dataset.catalog.audio)
+    def sound(self) -> np.ndarray:
+        """(tracks, 7) float64: scaled features in the order of `SOUND`, NaN where missing."""
+        return np.ascontiguousarray(scaled_audio(self.evidence.dataset.catalog.audio)[:, SOUND])
 
     @cached_property
-    def usual_audio(self) -> np.ndarray:
-        """(users, 12) float64: mean of the scaled features over plays; NaN where nothing is known."""
-        known = ~np.isnan(self.audio)
+    def has_sound(self) -> np.ndarray:
+        """(tracks,) bool: whether any of those is known."""
+        return ~np.isnan(self.sound).all(axis=1)
+
+    @cached_property
+    def genres(self) -> sp.csr_matrix:
+        """(tracks, genres) bool CSR, each track's genres ascending."""
+        return self.evidence.dataset.catalog.genres.sorted_indices()
+
+    @cached_property
+    def artist_names(self) -> list[str]:
+        """By the artist's number."""
+        return self.evidence.dataset.catalog.artist_names.ids()
+
+    @cached_property
+    def genre_names(self) -> list[str]:
+        """By the genre's number."""
+        return self.evidence.dataset.catalog.genre_names.ids()
+
+    @cached_property
+    def usual_sound(self) -> np.ndarray:
+        """(users, 7) float64: mean of the scaled features over plays; NaN where nothing is known."""
+        known = ~np.isnan(self.sound)
         with np.errstate(invalid="ignore", divide="ignore"):
-            usual: np.ndarray = (self.heard @ np.where(known, self.audio, 0.0)) / (self.heard @ known.astype(np.int64))
+            usual: np.ndarray = (self.heard @ np.where(known, self.sound, 0.0)) / (self.heard @ known.astype(np.int64))
         return usual
 
     @cached_property
@@ -160,7 +192,7 @@ class Facts:
         own_place, genre = (np.full(pairs, -1, np.int64) for _ in range(2))
         total = np.zeros(len(listed.users), np.int64)
         lists = (0, len(listed.users), listed.users, listed.begin, listed.track)
-        genres = catalog.genres.sorted_indices()
+        genres = self.genres
         sizes = np.array(
             [heard.shape[1], len(catalog.artist_names), int(catalog.album.max(initial=-1)) + 1, genres.shape[1]]
         )

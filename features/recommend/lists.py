@@ -97,7 +97,7 @@ def _recommend_block(
     popular_row = {int(row): position for position, row in enumerate(lacking)}
     personal = np.setdiff1d(np.arange(len(users)), [*popular_row, *stated_row])
     listed = {strategy: lists.tracks[personal] for strategy, lists in ranked.items()}
-    explained = explainer.told(users[personal], personal, standard, listed).lists()
+    explained = explainer.told(users[personal], personal, standard, listed, tracks).lists()
     personal_row = {int(row): position for position, row in enumerate(personal)}
     for row, user in enumerate(users):
         if row in popular_row:

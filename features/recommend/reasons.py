@@ -22,7 +22,6 @@ from features.recommend.wording import (
     ALBUM,
     ARTIST,
     AUDIO,
-    FEATURE_COLUMNS,
     GENRE,
     KINDS,
     NEIGHBORS,
@@ -226,7 +225,7 @@ class _Block:
         possible[SOON] = np.isfinite(self.parts.spoken(self.soon)).any(axis=0)
         possible[ALBUM] = offer.album[pair] > 0
         possible[GENRE] = offer.genre_share[pair] >= GENRE_SHARE
-        possible[AUDIO] = ~np.isnan(self.facts.audio[:, FEATURE_COLUMNS]).all(axis=1)[self.listed.track[pair]]
+        possible[AUDIO] = self.facts.has_sound[self.listed.track[pair]]
         listeners = self.facts.evidence.listeners[self.listed.track[pair]]
         popular = self.parts.part.get("popular")
         possible[POPULAR] = False if popular is None else (popular > 0) & (listeners > 0)
@@ -250,13 +249,13 @@ class _Block:
     def _sounds(self, entries: np.ndarray) -> np.ndarray:
         """(a,) bool: whether the entry's track is close in sound to one of the history, or to what is usual."""
         pairs = np.unique(self.listed.pair[entries])
-        listed, audio = self.listed, np.ascontiguousarray(self.facts.audio[:, FEATURE_COLUMNS])
+        listed, audio = self.listed, self.facts.sound
         users, track = listed.users[listed.row[pairs]], listed.track[pairs]
         history = self.facts.evidence.history.weights
         like = np.empty(len(pairs), np.int64)
         nearest_in_sound(0, len(pairs), users, track, history.indptr, history.indices, audio, like)
         to_track = _closest(np.abs(audio[track] - np.where((like >= 0)[:, None], audio[like], np.nan)))
-        to_usual = _closest(np.abs(audio[track] - self.facts.usual_audio[users][:, FEATURE_COLUMNS]))
+        to_usual = _closest(np.abs(audio[track] - self.facts.usual_sound[users]))
         by_track: np.ndarray = np.all(to_track[1], axis=1)
         self.found.features[pairs] = np.where(by_track[:, None], to_track[0], to_usual[0])
         self.found.near[pairs] = np.where(by_track[:, None], to_track[1], to_usual[1])

@@ -10,28 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 from features.compute.interactions import MS_A_DAY
-from features.recommend.facts import Facts, Offer, day_in_words, entries_of
+from features.recommend.facts import FEATURE_WORDS, Facts, Offer, day_in_words, entries_of
 from features.recommend.listed import Listed
-from features.schema.names import AUDIO_NAMES
 
 RETURN_DAYS = 3
 """Who played a track on so many days lately keeps returning to it."""
-FEATURE_WORDS = {
-    "energy": "energy",
-    "tempo": "tempo",
-    "valence": "mood",
-    "danceability": "danceability",
-    "acousticness": "acousticness",
-    "instrumentalness": "instrumentalness",
-    "loudness": "loudness",
-}
 WORDS = tuple(FEATURE_WORDS.values())
 CLOSE_IN = [
     ["Close in " + " and ".join(word for word in (first, second) if word) for second in ("", *WORDS)]
     for first in ("", *WORDS)
 ]
 """By places in `WORDS` plus one of two features, 0 for none."""
-FEATURE_COLUMNS = [AUDIO_NAMES.index(name) for name in FEATURE_WORDS]
 LIKED = {"love": "loved", "like": "liked", "save": "saved", "replay": "replayed", None: "know"}
 KINDS = ("own", "neighbors", "artist", "track", "soon", "album", "genre", "audio", "popular")
 """What reasons are of, in the order in which those that moved nothing are added."""
@@ -95,11 +84,10 @@ class Words:
         return distinct_texts(neighbors_in_words, self.offer.neighbors[pair], self.offer.least[pair])
 
     def _artist(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
-        catalog = self.facts.evidence.dataset.catalog
-        names = catalog.artist_names.ids()
+        names = self.facts.artist_names
         return distinct_texts(
             lambda artist, plays: f"By {names[artist]}, whom you have played {plays:,} times",
-            catalog.artist[self.listed.track[pair]],
+            self.facts.evidence.dataset.catalog.artist[self.listed.track[pair]],
             self.offer.artist[pair],
         )
 
@@ -128,7 +116,7 @@ class Words:
         )
 
     def _genre(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
-        names = self.facts.evidence.dataset.catalog.genre_names.ids()
+        names = self.facts.genre_names
         percent = np.rint(self.offer.genre_share[pair] * 100.0).astype(np.int64)
         return distinct_texts(
             lambda genre, share: f"{names[genre].capitalize()} is {share}% of what you play",
