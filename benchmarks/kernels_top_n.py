@@ -40,7 +40,7 @@ class Size:
     repeats: int
 
 
-NORMAL, QUICK, LARGE = Size(20_000, 100_000, 3), Size(2_000, 100_000, 3), Size(20_000, 384_000, 1)
+NORMAL, QUICK, LARGE = Size(20_000, 100_000, 3), Size(2_000, 100_000, 3), Size(5_000, 384_000, 1)
 
 
 def main() -> None:
