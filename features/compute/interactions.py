@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.pair_sums import pair_sums
-from features.compute.united import csr, united
+from features.compute.united import csr, logarithms, united
 from features.compute.weights import (
     COMPLETED,
     NEUTRAL_STRENGTH,
@@ -123,7 +123,7 @@ def build_interactions(
     Returns:
         Five matrices of `shape`; the same for any order of the inputs and any number of threads.
     """
-    listened = pair_sums(
+    indptr, indices, sums, counts = pair_sums(
         plays.user,
         plays.track,
         lambda chosen: (
@@ -136,9 +136,10 @@ def build_interactions(
     opinion[feedback.signal == "dislike"] = 0.0  # one that stands leaves the pair out, one taken back is void
     said = pair_sums(feedback.user, feedback.track, lambda chosen: opinion[chosen], shape)
     disliked = _disliked(feedback, shape)
-    weights, known, aversion = united(listened, said, disliked)
-    plays_made = csr(listened.counts, listened.indices, listened.indptr, shape)
-    return Interactions(weights, plays_made, known, disliked, aversion)
+    heard = csr(logarithms(sums), indices, indptr, shape)
+    del sums  # half a gigabyte of fifty million pairs, before as much is made of them
+    weights, known, aversion = united(heard, said, disliked)
+    return Interactions(weights, csr(counts, indices, indptr, shape), known, disliked, aversion)
 
 
 def _feedback_worth(feedback: Feedback, as_of_ms: int, half_life_days: float) -> np.ndarray:

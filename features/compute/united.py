@@ -11,39 +11,47 @@ BLOCK = 1 << 20
 
 
 def united(
-    listened: PairSums, said: PairSums, disliked: sp.csr_matrix
+    heard: sp.csr_matrix, said: PairSums, disliked: sp.csr_matrix
 ) -> tuple[sp.csr_matrix, sp.csr_matrix, sp.csr_matrix]:
     """Weights, and what else there is to know of each pair that was listened to or spoken of.
 
     Args:
-        listened: the worth of plays by pair.
+        heard: float64 CSR (users, tracks), canonical: what was listened to, from 0 on; zeros are stored.
         said: the worth of feedback by pair; holds every disliked pair.
         disliked: bool CSR (users, tracks).
 
     Returns:
-        Weights: log2(1 + listened, if above zero) + said, where that is above zero and the pair not disliked. What is
-        known: all pairs. Aversion: how far that is below zero, 1 at most, and 1 where disliked. See `Interactions`.
+        Weights: heard + said, where that is above zero and the pair not disliked. What is known: all pairs. Aversion:
+        how far that is below zero, 1 at most, and 1 where disliked. See `Interactions`.
     """
-    shape = disliked.shape
-    heard = _heard(listened.sums)
+    shape = heard.shape
     users = np.repeat(np.arange(shape[0]), np.diff(said.indptr))
     opinions = said.sums / FIXED_POINT
-    _add_heard(listened.indptr, listened.indices, heard, users, said.indices, opinions)
+    _add_heard(heard.indptr, heard.indices, heard.data, users, said.indices, opinions)
     averse = np.isin(users * shape[1] + said.indices, _keys(disliked))
-    weights = np.where(averse, 0.0, opinions)
     aversion = np.where(averse, 1.0, np.clip(-opinions, 0.0, 1.0))
     put_off = aversion > 0.0
-    parts = (listened.indptr, listened.indices, heard, said.indptr, said.indices, weights)
-    all_begin, drawn_begin = np.zeros(shape[0] + 1, np.int64), np.zeros(shape[0] + 1, np.int64)
-    _measure(*parts, all_begin, drawn_begin)
-    known, drawn = np.empty(all_begin[-1], np.int32), np.empty(drawn_begin[-1], np.int32)
-    values = np.empty(drawn_begin[-1])
-    _merge(*parts, known, drawn, values)
+    opinions[averse] = 0.0
+    parts = (heard.indptr, heard.indices, heard.data, said.indptr, said.indices, opinions)
+    known_begin, drawn_begin = np.zeros(shape[0] + 1, np.int64), np.zeros(shape[0] + 1, np.int64)
+    _measure(*parts, known_begin, drawn_begin)
+    known, drawn = np.empty(known_begin[-1], np.int32), np.empty(drawn_begin[-1], np.int32)
+    weights = np.empty(drawn_begin[-1])
+    _merge(*parts, known, drawn, weights)
     return (
-        csr(values, drawn, drawn_begin, shape),
-        csr(np.ones(len(known), bool), known, all_begin, shape),
+        csr(weights, drawn, drawn_begin, shape),
+        csr(np.ones(len(known), bool), known, known_begin, shape),
         sp.csr_matrix((aversion[put_off], (users[put_off], said.indices[put_off])), shape=shape),
     )
+
+
+def logarithms(sums: np.ndarray) -> np.ndarray:
+    """(pairs,) float64: log2(1 + sum) of sums in units of 1 / FIXED_POINT, 0 for those below zero."""
+    logs = np.empty(len(sums))
+    for start in range(0, len(sums), BLOCK):
+        block = sums[start : start + BLOCK] / FIXED_POINT
+        logs[start : start + BLOCK] = np.log2(1.0 + np.maximum(block, 0.0))
+    return logs
 
 
 def csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
@@ -55,15 +63,6 @@ def csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[
 def _keys(matrix: sp.csr_matrix) -> np.ndarray:
     users = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return np.asarray(users * matrix.shape[1] + matrix.indices)
-
-
-def _heard(sums: np.ndarray) -> np.ndarray:
-    """(pairs,) float64: log2(1 + sum), 0 where the sum is below zero."""
-    heard = np.empty(len(sums))
-    for start in range(0, len(sums), BLOCK):
-        block = sums[start : start + BLOCK] / FIXED_POINT
-        heard[start : start + BLOCK] = np.log2(1.0 + np.maximum(block, 0.0))
-    return heard
 
 
 @njit(nogil=True, cache=True)
@@ -91,10 +90,10 @@ def _measure(
     said_begin: np.ndarray,
     said_tracks: np.ndarray,
     said: np.ndarray,
-    all_begin: np.ndarray,
+    known_begin: np.ndarray,
     drawn_begin: np.ndarray,
 ) -> None:
-    """Where each user's pairs begin among all, and among those with weight, in `all_begin` and `drawn_begin`."""
+    """Where each user's pairs begin among all, and among those with weight, in `known_begin` and `drawn_begin`."""
     for user in range(len(heard_begin) - 1):
         a, b = heard_begin[user], said_begin[user]
         pairs = drawn = 0
@@ -104,7 +103,7 @@ def _measure(
             )
             pairs += 1
             drawn += weight > 0.0
-        all_begin[user + 1] = all_begin[user] + pairs
+        known_begin[user + 1] = known_begin[user] + pairs
         drawn_begin[user + 1] = drawn_begin[user] + drawn
 
 
