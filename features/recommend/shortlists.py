@@ -10,7 +10,7 @@ only these by everything that the blend asks. Proposed are
 - what is popular,
 - and, where heard tracks may be listed, those of the history that weigh most.
 
-A track that no source proposes is not listed. How little that costs is in docs/performance.md.
+A track that no source proposes is not listed. What that costs is in docs/models.md.
 """
 
 from collections.abc import Iterable
