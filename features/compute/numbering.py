@@ -180,6 +180,24 @@ def ordered(plays: Plays, users: int) -> Plays:
 
 
 @numba.njit(nogil=True, cache=True)
+def marked(column: np.ndarray, count: int) -> np.ndarray:
+    """(count,) bool: which numbers stand in a column. numpy would write all of it anew, in eight bytes each, to see."""
+    found = np.zeros(count, np.bool_)
+    for row in range(len(column)):
+        found[column[row]] = True
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def looked_up(table: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """(n,) what stands in a table at each number of a column; likewise."""
+    found = np.empty(len(column), table.dtype)
+    for row in range(len(column)):
+        found[row] = table[column[row]]
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
 def _renumber(column: np.ndarray, rank: np.ndarray) -> None:
     for row in range(len(column)):
         column[row] = rank[column[row]]

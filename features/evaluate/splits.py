@@ -6,7 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.dataset import Dataset
+from features.compute.ids import Vocabulary
 from features.compute.interactions import MS_A_DAY, Feedback, Interactions, Plays, build_interactions
+from features.compute.numbering import looked_up, marked
 from features.compute.weights import SKIPPED
 from features.recommend.cold import chances
 from features.recommend.history import build_history
@@ -34,24 +36,39 @@ class Split:
 
 
 def sample_of(dataset: Dataset, most: int, seed: int) -> Dataset:
-    """The dataset with plays and feedback of so many listeners at most, and everybody's numbers as they were.
+    """The dataset of so many listeners at most, and of nobody else: numbers of users are their own.
 
-    Who is in is told by hashes of ids: of two nights it is nearly the same people.
+    Who is in is told by hashes of ids: of two nights it is nearly the same people. Tracks keep their numbers.
 
     Args:
-        dataset: not changed; returned itself where no more than so many did anything.
+        dataset: not changed; returned itself where no more than so many did anything, with those who did nothing.
         most: how many at most; 0 for all.
         seed: of the hashes.
     """
     plays, said = dataset.plays, dataset.feedback
-    active = np.zeros(len(dataset.users), bool)
-    active[plays.user] = active[said.user] = True
+    active = marked(plays.user, len(dataset.users)) | marked(said.user, len(dataset.users))
     if most == 0 or active.sum() <= most:
         return dataset
     chance = np.where(active, chances(dataset.users, seed), np.inf)
-    chosen = np.zeros(len(active), bool)
-    chosen[np.argsort(chance, kind="stable")[:most]] = True
-    return _kept(dataset, chosen[plays.user], chosen[said.user])
+    chosen = np.sort(np.argsort(chance, kind="stable")[:most])
+    inside = np.zeros(len(active), bool)
+    inside[chosen] = True
+    number = np.cumsum(inside, dtype=np.int32) - 1
+    part = _kept(dataset, looked_up(inside, plays.user), looked_up(inside, said.user))
+    return replace(
+        part,
+        users=Vocabulary(dataset.users.index[chosen]),
+        plays=replace(part.plays, user=number[part.plays.user]),
+        feedback=replace(part.feedback, user=number[part.feedback.user]),
+        explicit_allowed=dataset.explicit_allowed[chosen],
+        country=dataset.country[chosen],
+        stated=replace(
+            dataset.stated,
+            genres=dataset.stated.genres[chosen],
+            artists=dataset.stated.artists[chosen],
+            audio=dataset.stated.audio[chosen],
+        ),
+    )
 
 
 def split_by_time(

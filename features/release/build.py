@@ -18,7 +18,7 @@ from features.compute.budget import Blocks, Budget, Sizes, blocks_for
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.interactions import build_interactions
-from features.compute.numbering import Pieces
+from features.compute.numbering import Pieces, marked
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
 from features.errors import InputError
@@ -141,6 +141,8 @@ def _build(
         aligned = _aligned(dataset, embeddings, reference)
         files.write("track_embedding", outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days))
     checks += check_embeddings(aligned.vectors, embeddings.confidence)
+    # lists are made without them
+    embeddings = replace(embeddings, collaborative=np.zeros((0, 0)), user_factors=np.zeros((0, 0)))
     with stages("similar users"):
         similar = similar_users(
             interactions.plays,
@@ -253,7 +255,7 @@ def _sizes(dataset: Dataset, pairs: int) -> Sizes:
 
 def _players(dataset: Dataset) -> int:
     """Users with a play."""
-    return int((np.bincount(dataset.plays.user, minlength=1) > 0).sum())
+    return int(marked(dataset.plays.user, len(dataset.users)).sum())
 
 
 class _Files:

@@ -251,18 +251,26 @@ def test_of_nothing_nothing_is_held_out():
     assert split.users.size == 0
 
 
-def test_a_sample_is_of_the_same_people_whoever_else_there_is_and_keeps_all_numbers():
+def test_a_sample_is_of_the_same_people_whoever_else_there_is_with_all_that_is_known_of_them():
     data = build_dataset(random_world(3, users=40, tracks=30, plays=600), as_of_ms=AS_OF)
     active = {data.users[number] for number in {*data.plays.user.tolist(), *data.feedback.user.tolist()}}
     assert sample_of(data, 0, 7) is data
     assert sample_of(data, len(active), 7) is data
     few, more = (sample_of(data, most, 7) for most in (8, 16))
-    assert few.users is data.users
     assert (few.tracks, few.catalog) == (data.tracks, data.catalog)
-    inside, wider = ({*part.plays.user.tolist(), *part.feedback.user.tolist()} for part in (few, more))
+    inside, wider = set(few.users.ids()), set(more.users.ids())
     assert (len(inside), len(wider)) == (8, 16)
     assert inside < wider
-    whole = [event for events in events_of(data) for event in events if event[0] in inside]
-    assert sorted(event for events in events_of(few) for event in events) == sorted(whole)
-    others = {*sample_of(data, 8, 8).plays.user.tolist()}
-    assert others != {*few.plays.user.tolist()}
+
+    def by_id(part: Dataset) -> list[tuple[str, int, int]]:
+        return sorted((part.users[user], track, at) for events in events_of(part) for user, track, at in events)
+
+    assert by_id(few) == [event for event in by_id(data) if event[0] in inside]
+    numbers = data.users.numbers(few.users.ids())
+    for own, whole in ((few.explicit_allowed, data.explicit_allowed), (few.country, data.country)):
+        assert own.tolist() == whole[numbers].tolist()
+    for name in ("genres", "artists"):
+        own, whole = getattr(few.stated, name), getattr(data.stated, name)
+        assert own.toarray().tolist() == whole[numbers].toarray().tolist()
+    np.testing.assert_array_equal(few.stated.audio, data.stated.audio[numbers])
+    assert set(sample_of(data, 8, 8).users.ids()) != inside
