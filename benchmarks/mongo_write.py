@@ -36,7 +36,7 @@ from features.schema.names import AUDIO_NAMES
 
 USERS, QUICK_USERS = 100_000, 10_000
 LISTS, QUICK_LISTS = 2_000, 200
-TRACKS = 20_000
+TRACKS = 5_000
 DIMENSIONS = 96
 BUILT_AT = datetime.now(UTC).replace(microsecond=0)
 SEED = 1
