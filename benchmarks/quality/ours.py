@@ -13,6 +13,7 @@ from features.compute.interactions import build_interactions
 from features.compute.topk import top_k
 from features.parameters import NightlyParameters, RecommendationParameters
 from features.recommend.evidence import Ranker, fit_ranker
+from features.recommend.songs import only_best
 from features.recommend.strategies import choose
 
 
@@ -39,13 +40,14 @@ def strategies(split: Split, models: Mapping[str, Mapping[str, Any]]) -> tuple[R
 
 
 def lists_by(ranker: Ranker, strategy: str, split: Split) -> np.ndarray:
-    """(users asked, 100) int32: a strategy's lists, with the filters a release has."""
+    """(users asked, 100) int32: a strategy's lists, with the filters a release has, one release of a song."""
     step = max(1, BLOCK_CELLS // len(split.candidates))
     blocks = []
     for start in range(0, len(split.users), step):
         users = split.users[start : start + step]
         usable = ~ranker.filters.forbidden(users, include_heard=not split.mask_heard) & split.candidates
-        blocks.append(top_k(ranker.scores([strategy], users, usable)[strategy], LIST))
+        scores = ranker.scores([strategy], users, usable)[strategy]
+        blocks.append(top_k(only_best(scores, ranker.filters.song), LIST))
     return np.concatenate(blocks)
 
 
