@@ -16,6 +16,7 @@ from features.evaluate.splits import Split, hold_out_last, hold_out_random, spli
 from features.parameters import NightlyParameters
 from features.progress import Progress
 from features.recommend.strategies import choose
+from features.release.build import plays_of
 from features.release.ledger import hold_lease
 from features.settings import Settings
 from features.snapshot.clocks import Inputs, open_inputs
@@ -94,7 +95,8 @@ def pose(inputs: Inputs, split: SplitName, as_of: datetime, parameters: NightlyP
         InputError: nothing is left to learn from.
     """
     as_of_ms = int(as_of.timestamp() * 1000)
-    dataset = build_dataset({name: inputs.table(name) for name in inputs.counts()}, as_of_ms=as_of_ms)
+    tables = {name: inputs.table(name) for name in inputs.counts() if name != "plays"}
+    dataset = build_dataset(tables, plays_of(inputs), as_of_ms=as_of_ms)
     if not len(dataset.plays):
         later = dataset.later["plays"]
         raise InputError(

@@ -50,8 +50,8 @@ def note_moments(
 
 @numba.njit(nogil=True, cache=True)
 def later_in_row(indptr: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(pairs,) int64: how many entries of the same row have a later moment. Entries of one moment have the same."""
-    count = np.empty(len(at), np.int64)
+    """(pairs,) int32: how many entries of the same row have a later moment. Entries of one moment have the same."""
+    count = np.empty(len(at), np.int32)
     for row in range(len(indptr) - 1):
         start, stop = indptr[row], indptr[row + 1]
         in_order = np.sort(at[start:stop])

@@ -82,11 +82,19 @@ def newest_words(
             numbers = tracks.numbers_of(piece["track_id"])
             asked = np.flatnonzero(anything[numbers])
             if len(asked):
-                some = piece if len(asked) == piece.num_rows else piece.take(pa.array(asked))
+                some = _plain(piece if len(asked) == piece.num_rows else piece.take(pa.array(asked)))
                 for word in words:
                     word.hear(numbers[asked], milliseconds(some[MOMENT]), some)
     heard = {word.wanted.column: np.flatnonzero(word.at > NEVER) for word in words}
     return {word.wanted.column: (heard[word.wanted.column], word.value[heard[word.wanted.column]]) for word in words}
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """With texts as texts where they came in dictionaries."""
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(place, field.name, rows[field.name].cast(field.type.value_type))
+    return rows
 
 
 def _filled(column: pa.ChunkedArray) -> np.ndarray:

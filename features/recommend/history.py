@@ -69,7 +69,7 @@ class History:
 
     @cached_property
     def age(self) -> np.ndarray:
-        """(pairs,) int64: how many of the user's tracks were last played later; 0 for the latest. Ties are as young."""
+        """(pairs,) int32: how many of the user's tracks were last played later; 0 for the latest. Ties are as young."""
         return later_in_row(self.weights.indptr, self.last_at)
 
     def values(self, power: float) -> sp.csr_matrix:

@@ -235,7 +235,7 @@ def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, 
 
 def plays_of(inputs: Inputs) -> Pieces:
     """The plays of a snapshot, a row group at a time."""
-    coded = ("user_id", "track_id")
+    coded = ("user_id", "track_id", "track_name", "artist_name")  # a few distinct ones, again and again
     return Pieces(inputs.counts()["plays"]["used"], lambda columns: inputs.blocks("plays", columns, coded))
 
 

@@ -21,7 +21,7 @@ def in_pieces(table: pa.Table, size: int, *, coded: bool = False) -> Pieces:
     def read(columns: Sequence[str]) -> Iterator[pa.Table]:
         for start in range(0, table.num_rows, size):
             piece = table.slice(start, size).select(columns)
-            for name in ("user_id", "track_id") if coded else ():
+            for name in ("user_id", "track_id", "track_name", "artist_name") if coded else ():
                 if name in columns:
                     column = table[name].dictionary_encode().slice(start, size)  # of the whole, as a slice has it
                     piece = piece.set_column(columns.index(name), name, column)
