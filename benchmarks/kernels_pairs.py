@@ -1,8 +1,9 @@
 """Events to a matrix of users by tracks, beside scipy and pandas.
 
 `python -m benchmarks.kernels_pairs` sums up 19 million events by pair. All are given what each event is worth; ours
-give sums and numbers of plays, scipy sums alone, pandas both. One thread each, medians of repeated runs, in turn in
-one process; ours once more on two threads. At L (121 million events) there are no peers but scipy, once.
+give sums and numbers of plays, as does pandas; scipy sums alone, and both by two matrices. One thread each, medians of
+repeated runs, in turn in one process; ours once more on two threads. At L (121 million events) there are no peers but
+scipy's sums, once.
 """
 
 from pathlib import Path
@@ -41,6 +42,10 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     assert np.abs(matrix.data - sums.sums / FIXED_POINT).max() < 1e-4
     del matrix
     if name != "L":
+        ones = np.ones(len(user))
+        peers["scipy COO→CSR, sums and plays"] = timed(
+            lambda: (by_scipy(user, track, worth, shape), by_scipy(user, track, ones, shape)), min(repeats, 3)
+        )[0]
         peers["pandas groupby"], matrix = timed(lambda: by_pandas(user, track, worth, size), min(repeats, 3))
         assert np.array_equal(matrix.indices, sums.indices)
     about = f"{len(user):,} events of {size.users:,} users and {size.tracks:,} tracks: {len(sums.indices):,} pairs"
