@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.heard import Heard, heard_of
 from features.compute.interactions import MS_A_DAY, Plays
 from features.compute.profiles import scaled_audio
 from features.recommend.evidence import Evidence
@@ -72,36 +73,25 @@ class Facts:
     evidence: Evidence
 
     @cached_property
+    def _tally(self) -> Heard:
+        evidence = self.evidence
+        return heard_of(evidence.history.events, evidence.interactions.plays, lately_ms=LATELY_DAYS * MS_A_DAY)
+
+    @property
     def heard(self) -> sp.csr_matrix:
         """(users, tracks) int32 CSR: plays."""
-        return self._by_pair(np.ones(len(self._plays), np.int32))
+        return self._tally.plays
 
-    @cached_property
+    @property
     def last_at(self) -> np.ndarray:
         """(pairs of `heard`,) int64 ms: the last play of each, in its order."""
-        width = self.heard.shape[1]
-        owner = np.repeat(np.arange(self.heard.shape[0], dtype=np.int64), np.diff(self.heard.indptr))
-        pairs = owner * width + self.heard.indices
-        last = np.full(len(pairs), np.iinfo(np.int64).min)
-        place = np.searchsorted(pairs, self._plays.user.astype(np.int64) * width + self._plays.track)
-        np.maximum.at(last, place, self._plays.played_at)
-        return last
+        return self._tally.last_at
 
     @cached_property
     def days_lately(self) -> sp.csr_matrix:
         """(users, tracks) int32 CSR: days, in UTC, of the last 60 before the newest play of all, with a play."""
-        plays = self._plays
-        late = plays.played_at > plays.played_at.max(initial=0) - LATELY_DAYS * MS_A_DAY
-        width = self.heard.shape[1]
-        pair = plays.user[late].astype(np.int64) * width + plays.track[late]
-        day = plays.played_at[late] // MS_A_DAY
-        order = np.lexsort((day, pair))
-        pair, day = pair[order], day[order]
-        begins = np.ones(len(pair), bool)
-        begins[1:] = (pair[1:] != pair[:-1]) | (day[1:] != day[:-1])
-        days = _counted(pair[begins] // width, pair[begins] % width, self.heard.shape)
-        days.sort_indices()
-        return days
+        heard = self.heard
+        return sp.csr_matrix((self._tally.days_lately, heard.indices, heard.indptr), shape=heard.shape)
 
     @cached_property
     def sound(self) -> np.ndarray:
@@ -214,13 +204,6 @@ class Facts:
     @property
     def _plays(self) -> Plays:
         return self.evidence.history.plays
-
-    def _by_pair(self, values: np.ndarray) -> sp.csr_matrix:
-        shape = self.evidence.history.weights.shape
-        matrix = sp.csr_matrix((values, (self._plays.user, self._plays.track)), shape=shape)
-        matrix.sum_duplicates()
-        matrix.sort_indices()
-        return matrix
 
 
 def entries_of(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""What listeners heard, how often, when last and on how many days of late: one walk over plays that are in order."""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+from features.compute.interactions import MS_A_DAY, Plays
+from features.compute.weights import SKIPPED
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """Pairs of user and track with a play that was not skipped.
+
+    Attributes:
+        plays: (users, tracks) int32 CSR, how many such plays; indices sorted.
+        last_at: (pairs,) int64 ms, the last of them.
+        days_lately: (pairs,) int32, days in UTC, since the moment asked, with one.
+    """
+
+    plays: sp.csr_matrix
+    last_at: np.ndarray
+    days_lately: np.ndarray
+
+
+def heard_of(events: Plays, played: sp.csr_matrix, *, lately_ms: int) -> Heard:
+    """Counts.
+
+    Args:
+        events: by user and time; skipped ones don't count.
+        played: (users, tracks) CSR with an entry for every pair of the events, indices sorted.
+        lately_ms: how far back from the newest play of all "lately" reaches.
+    """
+    skip = np.float32(SKIPPED)
+    counts, days = (np.zeros(played.nnz, np.int32) for _ in range(2))
+    last = np.full(played.nnz, np.iinfo(np.int64).min)
+    since = _newest(events.played_at, events.completion, skip) - lately_ms
+    _note(
+        *(played.indptr, played.indices, events.user, events.track, events.played_at, events.completion),
+        *(skip, since, counts, last, days),
+    )
+    kept = counts > 0
+    indptr = np.concatenate([[0], np.cumsum(kept)])[played.indptr]
+    plays = sp.csr_matrix((counts[kept], played.indices[kept], indptr), shape=played.shape)
+    return Heard(plays, last[kept], days[kept])
+
+
+@numba.njit(nogil=True, cache=True)
+def _newest(played_at: np.ndarray, completion: np.ndarray, skip: np.floating) -> int:
+    """The moment of the last play that was not skipped; 0 without any."""
+    newest = 0
+    for event in range(len(played_at)):
+        if not completion[event] < skip:  # NaN is below nothing
+            newest = max(newest, played_at[event])
+    return newest
+
+
+@numba.njit(nogil=True, cache=True)
+def _note(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    user: np.ndarray,
+    track: np.ndarray,
+    played_at: np.ndarray,
+    completion: np.ndarray,
+    skip: np.floating,
+    since: int,
+    counts: np.ndarray,
+    last: np.ndarray,
+    days: np.ndarray,
+) -> None:
+    for event in range(len(user)):
+        if completion[event] < skip:
+            continue
+        low, high = indptr[user[event]], indptr[user[event] + 1]
+        while low < high:
+            middle = (low + high) >> 1
+            if indices[middle] < track[event]:
+                low = middle + 1
+            else:
+                high = middle
+        at = played_at[event]
+        # in the order of time, so a new day is one that the last play was not on
+        if at > since and (counts[low] == 0 or last[low] <= since or at // MS_A_DAY != last[low] // MS_A_DAY):
+            days[low] += 1
+        counts[low] += 1
+        last[low] = at
