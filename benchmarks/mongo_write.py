@@ -11,7 +11,7 @@ CPU seconds are of the processes that write and the server together.
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,14 +50,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     users, lists = (QUICK_USERS, QUICK_LISTS) if given.quick else (USERS, LISTS)
-    found = [measure("profiles", users, 0, given.rounds), measure("lists", 0, lists, given.rounds)]
-    if there():
-        found.append(measure_feast(users))
-    for one in found:
+    found = []
+    for one in _measured(users, lists, given.rounds):
         show(one)
+        found.append(one)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _measured(users: int, lists: int, rounds: int) -> Iterator[dict[str, Any]]:
+    yield measure("profiles", users, 0, rounds)
+    yield measure("lists", 0, lists, rounds)
+    if there():
+        yield measure_feast(users)
 
 
 def measure(name: str, users: int, lists: int, rounds: int) -> dict[str, Any]:
