@@ -200,10 +200,10 @@ def _hide(
     products: np.ndarray, first: int, rows: np.ndarray, hidden: np.ndarray, next_hidden: np.ndarray, begins: np.ndarray
 ) -> None:
     """Writes -inf over the products with what was heard, and moves `next_hidden` on."""
-    for place_of_row in range(len(rows)):
-        row = rows[place_of_row]
+    for line in range(len(rows)):
+        row = rows[line]
         while next_hidden[row] < begins[row + 1] and hidden[next_hidden[row]] < first + products.shape[1]:
-            products[place_of_row, hidden[next_hidden[row]] - first] = -np.inf
+            products[line, hidden[next_hidden[row]] - first] = -np.inf
             next_hidden[row] += 1
 
 
