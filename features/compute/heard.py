@@ -16,11 +16,13 @@ class Heard:
 
     Attributes:
         plays: (users, tracks) int32 CSR, how many such plays; indices sorted.
-        last_at: (pairs,) int64 ms, the last of them.
+        first_at: (pairs,) int64 ms, the first of them.
+        last_at: (pairs,) int64 ms, the last.
         days_lately: (pairs,) int32, days in UTC, since the moment asked, with one.
     """
 
     plays: sp.csr_matrix
+    first_at: np.ndarray
     last_at: np.ndarray
     days_lately: np.ndarray
 
@@ -35,16 +37,16 @@ def heard_of(events: Plays, played: sp.csr_matrix, *, lately_ms: int) -> Heard:
     """
     skip = np.float32(SKIPPED)
     counts, days = (np.zeros(played.nnz, np.int32) for _ in range(2))
-    last = np.full(played.nnz, np.iinfo(np.int64).min)
+    first, last = (np.zeros(played.nnz, np.int64) for _ in range(2))
     since = _newest(events.played_at, events.completion, skip) - lately_ms
     _note(
         *(played.indptr, played.indices, events.user, events.track, events.played_at, events.completion),
-        *(skip, since, counts, last, days),
+        *(skip, since, counts, first, last, days),
     )
     kept = counts > 0
     indptr = np.concatenate([[0], np.cumsum(kept)])[played.indptr]
     plays = sp.csr_matrix((counts[kept], played.indices[kept], indptr), shape=played.shape)
-    return Heard(plays, last[kept], days[kept])
+    return Heard(plays, first[kept], last[kept], days[kept])
 
 
 @numba.njit(nogil=True, cache=True)
@@ -68,6 +70,7 @@ def _note(
     skip: np.floating,
     since: int,
     counts: np.ndarray,
+    first: np.ndarray,
     last: np.ndarray,
     days: np.ndarray,
 ) -> None:
@@ -85,5 +88,7 @@ def _note(
         # in the order of time, so a new day is one that the last play was not on
         if at > since and (counts[low] == 0 or last[low] <= since or at // MS_A_DAY != last[low] // MS_A_DAY):
             days[low] += 1
+        if counts[low] == 0:
+            first[low] = at
         counts[low] += 1
         last[low] = at

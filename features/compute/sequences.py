@@ -108,6 +108,33 @@ def nearest_sources(
     return compressed(found, values, tracks)
 
 
+def followers(of: Sequences, tracks: int, *, reach: int, least: int) -> sp.csr_matrix:
+    """(tracks, tracks) int32 CSR: how many listeners met the second among the next few tracks after the first.
+
+    Strictly later: tracks met at one moment do not follow one another.
+
+    Args:
+        of: all histories.
+        tracks: how many there are.
+        reach: how many places on is still soon.
+        least: listeners; pairs of fewer are left out.
+    """
+    count = np.bincount(of.track, minlength=tracks)
+    places = np.concatenate([[0], np.cumsum(count)])
+    met = grouped(np.arange(len(of.track), dtype=np.int64), of.track, places[:-1].copy())
+    stops = np.repeat(of.starts[1:], np.diff(of.starts))
+    length = np.zeros(tracks, np.int64)
+    # once to see how many pairs there are, once to note them
+    walked = (places, met, stops, of.track, of.at, reach, least)
+    _followers(*walked, length, np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    indptr = np.concatenate([[0], np.cumsum(length)])
+    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
+    _followers(*walked, length, indptr, indices, data)
+    result = sp.csr_matrix((data, indices, indptr), shape=(tracks, tracks))
+    result.sort_indices()
+    return result
+
+
 @numba.njit(nogil=True, cache=True)
 def _add_places(starts: np.ndarray, track: np.ndarray, at: np.ndarray, total: np.ndarray) -> None:
     for user in range(len(starts) - 1):
@@ -176,3 +203,41 @@ def _nearest_sources(
                 held = offer(found[number], values[number], held, near, value)
             total[near] = 0.0
             seen[near] = False
+
+
+@numba.njit(nogil=True, cache=True)
+def _followers(
+    places: np.ndarray,
+    met: np.ndarray,
+    stops: np.ndarray,
+    track: np.ndarray,
+    at: np.ndarray,
+    reach: int,
+    least: int,
+    length: np.ndarray,
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+) -> None:
+    """Counts each track's followers into `length`; with `indptr`, notes who they are and of how many listeners."""
+    count = np.zeros(len(length), np.int32)
+    touched = np.empty(len(length), np.int32)
+    for number in range(len(length)):
+        held = 0
+        for place in range(places[number], places[number + 1]):
+            row = met[place]
+            for other in range(row + 1, min(row + reach + 1, stops[row])):
+                if at[other] > at[row]:
+                    if count[track[other]] == 0:
+                        touched[held] = track[other]
+                        held += 1
+                    count[track[other]] += 1
+        kept = 0
+        for place in range(held):
+            follower = touched[place]
+            if count[follower] >= least:
+                if len(indptr):
+                    indices[indptr[number] + kept], data[indptr[number] + kept] = follower, count[follower]
+                kept += 1
+            count[follower] = 0
+        length[number] = kept

@@ -7,8 +7,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.heard import Heard, heard_of
-from features.compute.interactions import MS_A_DAY, Plays
+from features.compute.interactions import MS_A_DAY
 from features.compute.profiles import scaled_audio
+from features.compute.sequences import followers, in_sequence
 from features.recommend.evidence import Evidence
 from features.recommend.fact_kernels import count_neighbors, count_own, places_of
 from features.recommend.listed import Listed
@@ -132,19 +133,9 @@ class Facts:
 
         Strictly later: tracks first played at one moment do not follow one another.
         """
-        plays = self._plays
-        order = np.lexsort((plays.track, plays.played_at, plays.user))
-        user, track, at = plays.user[order], plays.track[order].astype(np.int64), plays.played_at[order]
-        width = self.heard.shape[1]
-        _, first = np.unique(user.astype(np.int64) * width + track, return_index=True)
-        first.sort()
-        user, track, at = user[first], track[first], at[first]
-        total = sp.csr_matrix((width, width), dtype=np.int32)
-        for gap in range(1, SOON + 1):
-            follows = (user[gap:] == user[:-gap]) & (at[gap:] > at[:-gap])
-            total = total + _counted(track[:-gap][follows], track[gap:][follows], (width, width))
-        total.sort_indices()
-        return total.tocsr()
+        heard = self.heard
+        sequences = in_sequence(heard, self._tally.first_at)
+        return followers(sequences, heard.shape[1], reach=SOON, least=1)
 
     @cached_property
     def _likings(self) -> tuple[np.ndarray, np.ndarray]:
@@ -201,10 +192,6 @@ class Facts:
         """(a,) int64: plays of tracks by users, pair by pair."""
         return entries_of(self.heard, users, tracks)
 
-    @property
-    def _plays(self) -> Plays:
-        return self.evidence.history.plays
-
 
 def entries_of(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(a,) of the matrix's type: single entries of a matrix with sorted indices; 0 where nothing is stored."""
@@ -217,9 +204,3 @@ def day_in_words(at_ms: int) -> str:
     """The day of a moment in UTC, such as `20 November 2026`."""
     day = np.datetime64(at_ms, "ms").astype("datetime64[D]").item()
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def _counted(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
-    matrix = sp.csr_matrix((np.ones(len(row), np.int32), (row, column)), shape=shape)
-    matrix.sum_duplicates()
-    return matrix

@@ -31,13 +31,13 @@ def test_plays_last_moments_and_days_are_those_of_the_plays_that_were_not_skippe
     assert heard.plays.has_sorted_indices
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == sorted(moments)
     since = max(max(times) for times in moments.values()) - 30 * DAY
+    times_of = [moments[pair] for pair in zip(rows.tolist(), columns.tolist(), strict=True)]
     expected = [
-        (len(moments[pair]), max(moments[pair]), len({at // DAY for at in moments[pair] if at > since}))
-        for pair in zip(rows.tolist(), columns.tolist(), strict=True)
+        (len(times), min(times), max(times), len({at // DAY for at in times if at > since})) for times in times_of
     ]
-    found = zip(heard.plays.data.tolist(), heard.last_at.tolist(), heard.days_lately.tolist(), strict=True)
-    assert list(found) == expected
-    assert {days for _, _, days in expected} > {0, 1}
+    columns_of = (heard.plays.data, heard.first_at, heard.last_at, heard.days_lately)
+    assert list(zip(*(column.tolist() for column in columns_of), strict=True)) == expected
+    assert {days for *_, days in expected} > {0, 1}
 
 
 def test_a_skip_is_not_heard_and_a_day_before_lately_is_no_late_one():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from features.compute.sequences import in_sequence, nearest_sources
+from features.compute.sequences import followers, in_sequence, nearest_sources
 from features.recommend.history import History, history_of
 from features.recommend.models import proximity as room
 from features.recommend.models.linear import ProximityEase
@@ -163,3 +163,20 @@ def test_of_nothing_nothing_is_close(shape):
     assert model.similarity_.shape == (shape[1], shape[1])
     assert not model.similarity_.nnz
     assert Late().fit(history_of(sp.csr_matrix(shape))).score_.tolist() == [0.5] * shape[1]
+
+
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_followers_are_counted_as_by_a_double_loop(least):
+    history = random_history(6, silent=2)
+    tracks = history.weights.shape[1]
+    expected = np.zeros((tracks, tracks), int)
+    for user in range(history.weights.shape[0]):
+        span = slice(*history.weights.indptr[user : user + 2])
+        met = sorted(zip(history.first_at[span].tolist(), history.weights.indices[span].tolist(), strict=True))
+        for place, (earlier, first) in enumerate(met):
+            for later, second in met[place + 1 : place + 5]:
+                expected[first, second] += later > earlier
+    found = followers(in_sequence(history.weights, history.first_at), tracks, reach=4, least=least)
+    assert (expected >= 3).any()
+    assert found.toarray().tolist() == np.where(expected >= least, expected, 0).tolist()
+    assert found.has_sorted_indices
