@@ -76,8 +76,9 @@ def measure(size: Size) -> dict[str, Any]:
         best: np.ndarray = topk(tracks, users, N, filter_query_items=heard, num_threads=1)[0]
         return best
 
+    block = np.zeros((ROWS, len(tracks)), np.float32)
+
     def product() -> None:
-        block = np.empty((ROWS, len(tracks)), np.float32)
         for start in range(0, len(users), ROWS):
             np.matmul(users[start : start + ROWS], tracks.T, out=block)
 

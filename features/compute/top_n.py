@@ -37,7 +37,7 @@ USER_BLOCK, TRACK_BLOCK = 512, 576
 apart, or they would crowd into the same lines of the cache."""
 CHUNK = 64
 """Products that are passed over together where none is high enough."""
-GROUP, SEED_GROUPS = 16, 5
+GROUP, SEED_GROUPS = 8, 4
 """Products of which the highest is taken for the first bar, and of those groups how many for each place in the list."""
 ROUNDING = 2.0**-24
 """Of float32, relative."""

@@ -122,7 +122,7 @@ def test_tracks_too_short_to_enter_are_not_multiplied(monkeypatch):
     product = np.matmul
     monkeypatch.setattr(module.np, "matmul", lambda a, b, out: asked.append(b.shape[1]) or product(a, b, out=out))
     made = top_n(users, tracks, heard, 10)
-    assert sum(asked) <= 900  # of 2,000: the first block has 800
+    assert sum(asked) <= 900  # of 2,000
     assert_same(made, plainly(users, tracks, heard, 10))
 
 
