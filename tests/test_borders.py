@@ -16,7 +16,7 @@ PURE = [path for path in ALL_FEATURES if path.relative_to(ROOT).parts[1] in PURE
 JOIN = ROOT / "features" / "attribution" / "join.py"
 """The one part of its room that touches nothing."""
 OUTSIDE_WORLD = frozenset(
-    {"pymongo", "bson", "pymongoarrow", "prefect", "os", "time", "datetime", "pathlib", "io", "shutil", "tempfile"}
+    {"pymongo", "bson", "prefect", "os", "time", "datetime", "pathlib", "io", "shutil", "tempfile"}
     | {"subprocess", "socket", "threading", "multiprocessing", "pyarrow.parquet", "pyarrow.dataset", "flows"}
     | {f"features.{name}" for name in ("database", "settings", "snapshot", "release", "sources", "embedded", "storage")}
     | {"features.progress", "features.schema.ids", "features.schema.collections", "features.schema.plan"}
