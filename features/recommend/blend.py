@@ -35,6 +35,7 @@ class Recipe:
             whom little is known, and the rest by the shares. 0 for none.
         little_shares: that blend's shares, learned on histories cut short; content alone where there are none.
         little_roots: likewise.
+        unheard: tracks that nobody has heard have this share of the score that content gives them.
         ndcg: of the blend on the validation split, NaN where it was not chosen but the fixed one taken.
         users: who were asked on the validation split.
     """
@@ -44,6 +45,7 @@ class Recipe:
     evidence_tracks: float = 0.0
     little_shares: Mapping[str, float] = field(default_factory=dict)
     little_roots: Mapping[str, float] = field(default_factory=dict)
+    unheard: float = 1.0
     ndcg: float = np.nan
     users: int = 0
 
@@ -81,7 +83,8 @@ class Recipe:
         roots = {"roots": {name: round(root, 4) for name, root in self.roots.items()}} if self.roots else {}
         little = {"little": self.little.to_dict()} if self.little_shares else {}
         chosen = {} if np.isnan(self.ndcg) else {"ndcg": round(self.ndcg, 6), "users": self.users}
-        return {"shares": shares, **roots, "evidence": self.evidence_tracks, **little, **chosen}
+        unheard = {} if self.unheard == 1.0 else {"unheard": self.unheard}
+        return {"shares": shares, **roots, "evidence": self.evidence_tracks, **little, **unheard, **chosen}
 
 
 class Standard(NamedTuple):
@@ -141,7 +144,7 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
     """(n, tracks) float64: standard scores by the recipe; -inf for what none of its models knows.
 
     A track that some of them do not know counts as average there; one that only models of content know stands by
-    `content`, with the weight of all of these.
+    `content`, with the weight of all of these, times the recipe's `unheard`.
 
     Args:
         standard: (n, tracks) standard scores by model, those of the recipe at least.
@@ -167,6 +170,7 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
         score = np.maximum(standard["content"], LOWEST)
         say, little_say = (sum(abs(blend.say(name)) for name in asked) for blend in (recipe, little))
         votes, little_votes = (sum(name in of for name in asked) / len(of) for of in (voters, seconds))
+        score *= recipe.unheard
         total = np.where(fresh, ((1.0 - thin) * say + thin * little_say) * score, total)
         base = np.where(fresh, ((1.0 - thin) * votes + thin * little_votes) * score, base)
     total[silent] = base[silent] = -np.inf

@@ -32,6 +32,10 @@ CUT_SHARE = 1 / 3
 """Of the users asked, those whose histories are cut: the others' are what there is to learn from."""
 MOST_LOSS = 0.002
 """Share of nDCG that the blend for short histories may cost those whose histories are whole: no more than chance."""
+UNHEARD = (0.7, 0.5, 0.35, 0.25)
+"""Shares of content's score that tracks nobody has heard may have in hybrid lists: where few take to such, less."""
+LESS_FAME = (0.05, 0.1, 0.2)
+"""Spreads of fame that hybrid lists may take off a score: the most that costs no more than chance."""
 RANKED = 100
 RIDGE = 0.03
 ENOUGH = 300
@@ -108,10 +112,11 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     """The recipe of each strategy, by nDCG@100 on what each user took to last.
 
     The eligible models are fitted on what came before, and a blend is learned of the tracks they put forward, held
-    towards equal shares of the best four. Hybrid also has a blend for those of whom little is known, learned likewise
-    where histories of some of the users are cut to their first tracks, and chooses from how much history on it steps
-    back: so that it does most for those and takes nothing from the others. With too few users to ask, the fixed blend
-    is taken.
+    towards equal shares of the best four. Hybrid then weighs what nobody has heard as it deserves, and leans as little
+    on fame as costs nothing: what few have heard is what content tells of. It also has a blend for those of whom little
+    is known, learned likewise where histories of some of the users are cut to their first tracks, and chooses from how
+    much history on it steps back: so that it does most for those and takes nothing from the others. With too few users
+    to ask, the fixed blend is taken.
 
     Args:
         dataset: what may be looked at; what a ranking is measured on must not be in it.
@@ -126,6 +131,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
     fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
     collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
+    if "content" in hybrid.shares:
+        hybrid = _for_the_unknown(hybrid, fields["hybrid"])
     if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
         hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
     return {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
@@ -231,6 +238,23 @@ def _fields(
             for name in names:
                 field.standard[name][rows] = np.where(filled, np.take_along_axis(scores[name], place, axis=1), -np.inf)
     return fields
+
+
+def _for_the_unknown(hybrid: Recipe, field: _Field) -> Recipe:
+    """The blend with the share of the unheard that ranks best, and with as little fame as costs nothing."""
+    tried = [hybrid, *(_measured(replace(hybrid, unheard=share), field) for share in UNHEARD)]
+    best = found = max(tried, key=lambda recipe: recipe.ndcg)  # the first of equal ones
+    roots, famed = {"popular": 0.0, **found.roots}, found.shares.get("popular", 0.0)
+    for less in LESS_FAME:
+        shares = {**found.shares, "popular": famed - less}
+        recipe = _measured(replace(found, shares=shares, roots=roots), field)
+        if recipe.ndcg >= (1.0 - MOST_LOSS) * found.ndcg:
+            best = recipe
+    return best
+
+
+def _measured(recipe: Recipe, field: _Field) -> Recipe:
+    return replace(recipe, ndcg=_ndcg(field, recipe))
 
 
 def _for_little(

@@ -252,5 +252,9 @@ def test_what_nobody_has_heard_stands_by_content_whatever_other_models_of_conten
     recipe = Recipe({"ease": 0.5, "cease": -0.3, "content": 0.2})
     made = mixed(standard, recipe, np.array([9]))[0]
     np.testing.assert_allclose(made, [1.0, 0.5, 0.5 * fresh[0], 0.5 * fresh[1]])
+    back = mixed(standard, replace(recipe, unheard=0.5), np.array([9]))[0]
+    np.testing.assert_allclose(back, [1.0, 0.5, 0.25 * fresh[0], 0.25 * fresh[1]])
+    assert replace(recipe, unheard=0.5).to_dict()["unheard"] == 0.5
+    assert "unheard" not in recipe.to_dict()
     alone = mixed(standard, Recipe({"cease": 0.5, "content": 0.5}), np.array([9]))[0]
     np.testing.assert_allclose(alone, [0.0, 0.0, 0.5, 2.75])

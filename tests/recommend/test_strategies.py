@@ -311,3 +311,40 @@ def test_collaborative_has_none():
     recipes = choose(dataset_of(plays=crowds()), SMALL, as_of_ms=AS_OF)
     assert recipes["collaborative"].evidence_tracks == 0.0
     assert not recipes["collaborative"].little_shares
+
+
+def field_where(relevant: np.ndarray, **standard: np.ndarray) -> strategies._Field:
+    """The same for thirty users, of whom each has taken to these tracks."""
+    rows = {name: np.tile(scores, (30, 1)) for name, scores in standard.items()}
+    best = strategies._discount()[: int(relevant.sum())].sum()
+    every = np.tile(relevant, (30, 1))
+    return strategies._Field(rows, np.ones_like(every), every, np.full(30, best), np.full(30, 10))
+
+
+FRESH = np.arange(20) < 8
+LIKED = np.where(FRESH, -np.inf, np.linspace(3.0, 0.0, 20))
+ALIKE = np.where(FRESH, 4.0, np.linspace(2.0, 0.0, 20))
+FAME = np.linspace(-1.0, 1.0, 20)
+
+
+def unknown_weighed(relevant: np.ndarray) -> Recipe:
+    field = field_where(relevant, ease=LIKED, content=ALIKE, popular=FAME)
+    given = Recipe({"ease": 0.5, "content": 0.5}, ndcg=strategies._ndcg(field, Recipe({"ease": 0.5, "content": 0.5})))
+    found = strategies._for_the_unknown(given, field)
+    assert found.ndcg == strategies._ndcg(field, found)
+    assert found.ndcg >= 0.998 * given.ndcg
+    return found
+
+
+def test_what_nobody_has_heard_stands_back_in_hybrid_where_few_take_to_such():
+    assert unknown_weighed((np.arange(20) >= 8) & (np.arange(20) < 12)).unheard < 1.0
+    assert unknown_weighed(FRESH).unheard == 1.0
+
+
+def test_hybrid_leans_on_fame_no_more_than_pays():
+    assert unknown_weighed(FRESH).shares["popular"] == -0.2  # it tells nothing of these
+    famous = np.arange(20) >= 17
+    field = field_where(famous, ease=np.zeros(20), content=np.zeros(20), popular=FAME)
+    leaning = Recipe({"ease": 0.5, "content": 0.2, "popular": 0.1})
+    found = strategies._for_the_unknown(replace(leaning, ndcg=strategies._ndcg(field, leaning)), field)
+    assert found.shares["popular"] > 0.0
