@@ -53,6 +53,8 @@ from features.storage import whole_folder, write_json
 
 ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000, "recommendations": 100}
 """Rows of a Parquet row group, which is also what one step of the upload writes: a few MB of documents."""
+FEW_USERS = 4
+"""Times `ranking.closed_form_limit` that a model of users may have of them."""
 SIMILAR_ROWS = 20_000
 """Listeners whose neighbours' ids are in memory as texts at once: some 30 MB."""
 
@@ -206,7 +208,7 @@ def _chosen(
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
     with stages("choosing models"):
         split = split_by_time(
-            sample_of(dataset, parameters.ranking.sample_users, parameters.ranking.seed),
+            sample_of(dataset, sample_size(parameters), parameters.ranking.seed),
             as_of_ms=as_of_ms,
             holdout_days=parameters.evaluation.holdout_days,
             half_life_days=parameters.interactions.half_life_days,
@@ -215,6 +217,15 @@ def _chosen(
         recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
     with stages("evaluation"):
         return recipes, ranking_metrics(split, recipes, parameters, blocks.cells)
+
+
+def sample_size(parameters: NightlyParameters) -> int:
+    """Listeners at most whose histories models are chosen on; 0 for all.
+
+    More than any model for few users is allowed (`strategies.eligible`): what is chosen on the sample is fitted on all.
+    """
+    how = parameters.ranking
+    return max(how.sample_users, FEW_USERS * how.closed_form_limit + 1) if how.sample_users else 0
 
 
 def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, dict[str, dict[str, Any]]]:

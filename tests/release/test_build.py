@@ -15,7 +15,7 @@ from features.compute.budget import Budget
 from features.errors import InputError, NotFoundError, StorageError
 from features.parameters import NightlyParameters, with_settings
 from features.release import row_groups
-from features.release.build import build_release
+from features.release.build import build_release, sample_size
 from features.release.manifest import (
     Manifest,
     code_version,
@@ -261,3 +261,10 @@ def test_a_limit_on_memory_and_threads_change_nothing_of_a_release(snapshot, ori
         assert repr(one.drop(measured).to_pylist()) == repr(other.drop(measured).to_pylist())
     measured = {"built_at": None, "timings": None, "peak_memory": None}
     assert tight.to_json() | measured == manifest.to_json() | measured
+
+
+def test_a_sample_is_larger_than_what_models_for_few_users_are_allowed():
+    assert sample_size(with_settings([])) == 25_000
+    assert sample_size(with_settings(["ranking.sample_users=100"])) == 24_001
+    assert sample_size(with_settings(["ranking.sample_users=100", "ranking.closed_form_limit=20"])) == 100
+    assert sample_size(with_settings(["ranking.sample_users=0"])) == 0
