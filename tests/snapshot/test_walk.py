@@ -63,7 +63,19 @@ def test_a_document_with_a_damaged_byte_is_marked_or_read_as_decoding_reads_it(p
 @pytest.mark.parametrize(
     "value",
     [
-        *(1.5, "text", {"a": 1}, [1], b"bytes", ObjectId(), True, BOUND, None, Regex("a", "i"), Code("x")),
+        *(
+            1.5,
+            "text",
+            {"a": 1},
+            [1],
+            b"bytes",
+            ObjectId("5f0000000000000000000001"),
+            True,
+            BOUND,
+            None,
+            Regex("a", "i"),
+            Code("x"),
+        ),
         *(Code("x", {"a": 1}), 1, Timestamp(1, 1), Int64(1), Decimal128("1"), MinKey(), MaxKey(), DBRef("c", 1), ""),
     ],
     ids=repr,
