@@ -241,9 +241,10 @@ def _fields(
 
 
 def _for_the_unknown(hybrid: Recipe, field: _Field) -> Recipe:
-    """The blend with the share of the unheard that ranks best, and with as little fame as costs nothing."""
+    """The blend with as much of the unheard, and then as little of fame, as costs no more than chance."""
     tried = [hybrid, *(_measured(replace(hybrid, unheard=share), field) for share in UNHEARD)]
-    best = found = max(tried, key=lambda recipe: recipe.ndcg)  # the first of equal ones
+    enough = (1.0 - MOST_LOSS) * max(recipe.ndcg for recipe in tried)
+    best = found = next(recipe for recipe in tried if recipe.ndcg >= enough)
     roots, famed = {"popular": 0.0, **found.roots}, found.shares.get("popular", 0.0)
     for less in LESS_FAME:
         shares = {**found.shares, "popular": famed - less}
