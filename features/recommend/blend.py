@@ -165,7 +165,7 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
             base += (1.0 - thin) / len(voters) * score
         if name in seconds:
             base += thin / len(seconds) * score
-    fresh, asked = _unheard(standard, names), [name for name in names if name in CONTENT_MODELS]
+    fresh, asked = unheard(standard, names), [name for name in names if name in CONTENT_MODELS]
     if fresh is not None:
         score = np.maximum(standard["content"], LOWEST)
         say, little_say = (sum(abs(blend.say(name)) for name in asked) for blend in (recipe, little))
@@ -177,7 +177,7 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
     return _candidates_first(total, base) if recipe.roots else total
 
 
-def _unheard(standard: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
+def unheard(standard: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
     """(n, tracks) bool: tracks that models of content alone know of; None where nobody asks content, or nobody else.
 
     Those stand by content's likeness: it places what nobody has heard better than any blend (docs/cold-start.md).

@@ -10,7 +10,7 @@ from features.compute.interactions import Interactions
 from features.compute.topk import top_k
 from features.evaluate.splits import Split, hold_out_last
 from features.parameters import NightlyParameters
-from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, standard_scores
+from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, standard_scores, unheard
 from features.recommend.columns import entries
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history, shortened
@@ -293,13 +293,20 @@ def _learned(field: _Field, names: Sequence[str]) -> Recipe:
 
 
 def _fitted(field: _Field, names: Sequence[str]) -> Recipe:
+    """A blend learned on the tracks that somebody has heard: the others stand by content, whatever it says (`mixed`).
+
+    They were most of what is taken to where catalogues are wide, and blends learned with them leaned on content twice.
+    """
+    unheard_here = unheard(field.standard, tuple(names))
+    counted = field.usable if unheard_here is None else field.usable & ~unheard_here
+    relevant = field.relevant & counted
     alone = {name: _ndcg(field, Recipe({name: 1.0})) for name in names}
     best = sorted(names, key=lambda name: -alone[name])[:PRIOR_MODELS]
     prior = np.array([PRIOR / len(best) if name in best else 0.0 for name in names] + [0.0] * len(names))
     plain = [np.maximum(np.where(np.isfinite(z), z, 0.0), LOWEST) for z in (field.standard[name] for name in names)]
     features = np.stack([*plain, *(np.sign(z) * np.sqrt(np.abs(z)) for z in plain)], axis=2)
-    ridge = RIDGE * max(1.0, ENOUGH / max(int(field.relevant.sum()), 1))
-    weights = fit_listwise(features, field.usable, field.relevant, prior, ridge=ridge)
+    ridge = RIDGE * max(1.0, ENOUGH / max(int(relevant.sum()), 1))
+    weights = fit_listwise(features, counted, relevant, prior, ridge=ridge)
     half = len(names)
     whole = float(np.abs(weights[:half] + weights[half:] / np.sqrt(OUTSTANDING)).sum())
     weights /= whole if whole > 0 else 1.0
