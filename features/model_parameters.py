@@ -33,7 +33,7 @@ MODEL_BOUNDS: Mapping[str, Bounds] = {
     **dict.fromkeys(("half_life", "gap_half_life", "short", "long"), _SPAN),
     **dict.fromkeys(("floor", "asymmetry", "lift"), _SHARE),
     **dict.fromkeys(
-        ("artist", "album", "genre", "title", "audio", "age", "popularity", "heard", "stated", "own"), _WEIGHT
+        ("artist", "album", "genre", "title", "audio", "age", "popularity", "heard", "appeal", "own"), _WEIGHT
     ),
     **dict.fromkeys(("content", "backward", "long_share"), _WEIGHT),
     **dict.fromkeys(("artist_share", "album_share", "genre_share"), _WEIGHT),

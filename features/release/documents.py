@@ -92,7 +92,7 @@ class ReleaseDocuments:
     def chunk(self, output: str, number: int) -> list[RawBSONDocument]:
         """The encoded documents of one chunk, in order; the same bytes every time."""
         table = pq.ParquetFile(self.folder / f"{output}.parquet").read_row_group(number)
-        encoded = self._alike(output, table) if output in ALIKE else None
+        encoded = self._alike(output, table) if output in ALIKE and len(table) else None
         if encoded is None:
             make = self._recommendations if output == "recommendations" else self._features
             encoded = [bson.encode(document) for document in make(output, table)]
@@ -102,7 +102,7 @@ class ReleaseDocuments:
         """What encoding each of `_features` gives, after the first of them; None where they are not alike."""
         numbers = {path: table[column].combine_chunks() for path, column in ALIKE_NUMBERS.items()}
         vectors = table["vector"].combine_chunks()
-        if not len(table) or any(column.null_count for column in (vectors, vectors.values, *numbers.values())):
+        if any(column.null_count for column in (vectors, vectors.values, *numbers.values())):
             return None
         matrix = vectors.flatten().to_numpy().reshape(len(table), -1)
         owner = "trackId" if output == "track_embedding" else "userId"

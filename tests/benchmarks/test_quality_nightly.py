@@ -31,6 +31,7 @@ def test_a_catalogue_to_import_names_genres_artist_and_year():
         "name": None,
         "artist": "Somebody",
         "album": None,
+        "album_id": None,
         "genres": ["a", "b"],
     }
 

@@ -4,7 +4,7 @@ what is lost without it."""
 import numpy as np
 import pytest
 
-from features.recommend.models import MODELS, content, linear
+from features.recommend.models import MODELS, content, ridge
 from tests.recommend.models.histories import random_history
 
 TRACKS = np.array([0, 3, 7, 8, 21, 39])
@@ -47,7 +47,7 @@ def test_influences_are_what_scores_lose_without_a_track(name, users):
 @pytest.mark.parametrize("cells", [0, 400, 10**9], ids=["nothing is kept", "one side is kept", "all is kept"])
 @pytest.mark.parametrize("name", ["ease", "cease"])
 def test_what_is_kept_between_tracks_changes_no_influence(name, cells, monkeypatch):
-    monkeypatch.setattr(linear, "KEPT_CELLS", 12 * 40 if cells == 400 else cells)
+    monkeypatch.setattr(ridge, "KEPT_CELLS", 12 * 40 if cells == 400 else cells)
     history = random_history(3, users=12)
     model = MODELS[name]().fit(history)
     for user in range(12):
