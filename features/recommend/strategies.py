@@ -76,10 +76,13 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
     Where it is `large`, only those of `AT_SCALE`.
 
     Closed forms invert the smaller of users and tracks, and are left out where that is beyond
-    `ranking.closed_form_limit`. What goes by order needs time, content a catalogue.
+    `ranking.closed_form_limit`; also where twice as many users are numbered, since the silent ones have rows too. What
+    goes by order needs time, content a catalogue.
     """
     users, tracks = (int((count > 0).sum()) for count in (history.degree, history.listeners))
     limit = parameters.ranking.closed_form_limit
+    few_users = users <= limit and len(history.degree) <= 2 * limit
+    few = few_users or tracks <= limit
     content = _has_content(history)
     timed = bool(np.any(history.first_at[1:] != history.first_at[:-1]))
     fits = {
@@ -88,13 +91,13 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
         "user_knn": users <= 4 * limit,
         "svd": True,
         "ials": True,
-        "ease": min(users, tracks) <= limit,
+        "ease": few,
         "local_ease": tracks <= limit,
-        "user_ease": users <= limit,
+        "user_ease": few_users,
         "late": timed,
         "proximity": timed,
         "proximity_ease": timed and tracks <= limit,
-        "cease": content and min(users, tracks) <= limit,
+        "cease": content and few,
         "side_ials": content,
         "content": content,
         "kernel": content and len(history.degree) <= SMOOTHED_USERS,

@@ -120,6 +120,7 @@ def _build(
             (len(dataset.users), len(dataset.tracks)),
             as_of_ms=as_of_ms,
             half_life_days=parameters.interactions.half_life_days,
+            threads=budget.threads,
         )
     blocks = blocks_for(budget, _sizes(dataset, interactions.known.nnz))
     with stages("profiles"):
@@ -138,7 +139,8 @@ def _build(
     profiles = replace(profiles, vectors=profiles.vectors[:0])  # written, and by far the largest part
     history_days = int(profiles.history_days.max())
     with stages("embeddings"):
-        embeddings = build_embeddings(interactions.weights, dataset.catalog, **parameters.embeddings.model_dump())
+        how = parameters.embeddings.model_dump()
+        embeddings = build_embeddings(interactions.weights, dataset.catalog, **how, threads=budget.threads)
     with stages("alignment"):
         aligned = _aligned(dataset, embeddings, reference)
         files.write("track_embedding", outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numba
 import numpy as np
 import scipy.sparse as sp
 
@@ -62,8 +63,9 @@ class ScaledSVD:
     strength: float = 0.3
     seed: int = 20_260_101
 
-    def fit(self, history: History, threads: int = 1) -> Self:
-        """Decomposes."""
+    def fit(self, history: History, threads: int | None = None) -> Self:
+        """Decomposes, on so many threads, numba's by default; they change nothing."""
+        threads = threads or numba.get_num_threads()
         popularity = np.maximum(history.listeners, 1).astype(np.float64)
         scaled = sp.diags(np.maximum(history.degree, 1.0) ** -self.degree_power) @ history.values(self.weight_power)
         scaled = (scaled @ sp.diags(popularity**-self.popularity_power)).tocsr()
@@ -149,8 +151,9 @@ class IALS:
     strength: float = 0.3
     seed: int = 20_260_101
 
-    def fit(self, history: History, threads: int = 1) -> Self:
-        """Alternates; ends with the users, so that their factors belong to the tracks'."""
+    def fit(self, history: History, threads: int | None = None) -> Self:
+        """Alternates; ends with the users, so that their factors belong to the tracks'. Threads as of `ScaledSVD`."""
+        threads = threads or numba.get_num_threads()
         values = self._rows(history)
         tracks = values.shape[1]
         rng = np.random.default_rng(self.seed)
