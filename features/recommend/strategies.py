@@ -45,6 +45,8 @@ PRIOR_MODELS, PRIOR = 4, 0.5
 LEAST_SAY = 0.02
 """What has less of the say is left out: each model costs a fit a night."""
 BLOCK_CELLS = 4_000_000
+MOST_NUMBERED = 12_000
+"""Users, silent ones among them, up to which closed forms on the users' side are tried: each has a row in them."""
 PROPOSES = "item_knn"
 """The model that proposes candidates where there are too many tracks to score all."""
 AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity", "content", "personal"})
@@ -76,12 +78,12 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
     Where it is `large`, only those of `AT_SCALE`.
 
     Closed forms invert the smaller of users and tracks, and are left out where that is beyond
-    `ranking.closed_form_limit`; also where twice as many users are numbered, since the silent ones have rows too. What
-    goes by order needs time, content a catalogue.
+    `ranking.closed_form_limit`; those on the users' side also beyond
+    `MOST_NUMBERED`. What goes by order needs time, content a catalogue.
     """
     users, tracks = (int((count > 0).sum()) for count in (history.degree, history.listeners))
     limit = parameters.ranking.closed_form_limit
-    few_users = users <= limit and len(history.degree) <= 2 * limit
+    few_users = users <= limit and len(history.degree) <= max(limit, MOST_NUMBERED)
     few = few_users or tracks <= limit
     content = _has_content(history)
     timed = bool(np.any(history.first_at[1:] != history.first_at[:-1]))
