@@ -100,6 +100,19 @@ def _over_rows(count: int, shard: Callable[[int, int], None]) -> None:
 
 
 @njit(nogil=True, cache=True)
+def place_of(indices: np.ndarray, begin: int, end: int, column: int) -> int:
+    """Where a column stands among ascending ones from `begin` up to, not including, `end`; -1 for nowhere."""
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) >> 1
+        if indices[middle] < column:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and indices[low] == column else -1
+
+
+@njit(nogil=True, cache=True)
 def _entries(
     indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
 ) -> None:
@@ -109,15 +122,9 @@ def _entries(
             column = columns[row, place]
             if column < 0:
                 continue
-            low, high = begin, end
-            while low < high:
-                middle = (low + high) >> 1
-                if indices[middle] < column:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low < end and indices[low] == column:
-                out[row, place] = data[low]
+            at = place_of(indices, begin, end, column)
+            if at >= 0:
+                out[row, place] = data[at]
 
 
 @njit(nogil=True, cache=True)

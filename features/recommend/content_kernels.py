@@ -27,7 +27,7 @@ def content_parts(model: Content, listed: Listed) -> dict[str, np.ndarray]:
                 found[:, pairs] = [parts[kind] for kind in kinds]
         return dict(zip(kinds, found, strict=True))
     named = model.named_
-    profiles, felt = model._joined(model._profiles(listed.users))  # noqa: SLF001 - theirs to make, ours to share out
+    profiles, felt = model.profiles_of(listed.users)
     ends = np.cumsum([0, *WAVES.values()])
     _parts(
         *(0, len(listed.users), listed.begin, listed.track),

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.gather import place_of
 from features.recommend.filters import Filters
 
 
@@ -57,13 +58,6 @@ def holds(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.nd
 def _holds(indptr: np.ndarray, indices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     found = np.zeros(len(rows), np.bool_)
     for place in range(len(rows)):
-        low, high = indptr[rows[place]], indptr[rows[place] + 1]
-        end = high
-        while low < high:
-            middle = (low + high) >> 1
-            if indices[middle] < columns[place]:
-                low = middle + 1
-            else:
-                high = middle
-        found[place] = low < end and indices[low] == columns[place]
+        row = rows[place]
+        found[place] = place_of(indices, indptr[row], indptr[row + 1], columns[place]) >= 0
     return found

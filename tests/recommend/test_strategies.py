@@ -348,3 +348,13 @@ def test_hybrid_leans_on_fame_no_more_than_pays():
     leaning = Recipe({"ease": 0.5, "content": 0.2, "popular": 0.1})
     found = strategies._for_the_unknown(replace(leaning, ndcg=strategies._ndcg(field, leaning)), field)
     assert found.shares["popular"] > 0.0
+
+
+def test_a_blend_learns_nothing_from_what_nobody_has_heard():
+    heard = np.isin(np.arange(20), [9, 12])
+    learned = []
+    for taken, likeness in ((heard, ALIKE), (heard | FRESH, np.where(FRESH, -1.0, ALIKE))):
+        blend = strategies._learned(field_where(taken, ease=LIKED, content=likeness), ["ease", "content"])
+        learned.append(blend.shares | blend.roots)
+    assert learned[0] == learned[1]
+    assert learned[0]["ease"] != learned[0]["content"]

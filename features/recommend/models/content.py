@@ -153,7 +153,7 @@ class Content:
         """(n, m) float32: likewise of each user's choice, from the least of these on."""
         if self.smoothing_ is not None:
             return np.take_along_axis(self.scores(users), np.maximum(tracks, 0), axis=1)
-        named, felt = self._joined(self._profiles(users))
+        named, felt = self.profiles_of(users)
         rows = np.arange(len(users))
         raw = likeness_at(named, self.named_, rows, tracks) + products_at(felt, self.felt_, rows, tracks)
         raw -= np.where(tracks >= 0, raw, np.inf).min(axis=1, keepdims=True, initial=np.inf)
@@ -181,7 +181,7 @@ class Content:
         Without lifts their sum is a track's score less the mean score.
         """
         if self.smoothing_ is None:
-            rows, felt_rows = self._joined(self._profiles(np.array([user])))
+            rows, felt_rows = self.profiles_of(np.array([user]))
             named, felt = rows.toarray()[0].astype(np.float64), felt_rows[0].astype(np.float64)
         else:
             weight = self.smoothing_[user].astype(np.float64)
@@ -199,6 +199,10 @@ class Content:
             found[kind] = by_feel - self.usual_felt_[columns] @ felt[columns]
             begin += width
         return found
+
+    def profiles_of(self, users: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+        """(n, k) float32 CSR of what has a name and (n, w) float32 of what is felt: profiles, in tracks' columns."""
+        return self._joined(self._profiles(users))
 
     def _profiles(self, users: np.ndarray) -> dict[str, sp.csr_matrix | np.ndarray]:
         """By kind, (n, k) float64: what the tracks of users' histories are, damped, with what they stated."""
@@ -237,7 +241,7 @@ class Content:
     def _above_least(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: likeness, smoothed, from the user's least on; 0 for tracks of which nothing is known."""
         if self.smoothing_ is None:
-            named, felt = self._joined(self._profiles(users))
+            named, felt = self.profiles_of(users)
             raw = (named @ self.named_.T).toarray()
         else:
             rows = self.smoothing_[users]
