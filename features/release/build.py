@@ -21,6 +21,7 @@ from features.compute.interactions import build_interactions
 from features.compute.numbering import Pieces, marked
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
+from features.dates import to_millisecond
 from features.errors import InputError
 from features.evaluate.gate import (
     ListFaults,
@@ -179,7 +180,7 @@ def _build(
         release,
         as_of,
         inputs.known_at,
-        datetime.now(UTC).replace(microsecond=0),
+        to_millisecond(datetime.now(UTC)),
         parameters.model_dump(mode="json", exclude={"gate"}),
         inputs.digest,
         code_version(),

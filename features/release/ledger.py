@@ -22,6 +22,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from features.database import Document, translated_errors
+from features.dates import to_millisecond
 from features.errors import BusyError, DatabaseError, NotFoundError, UnreachableError
 from features.release.manifest import Manifest
 from features.schema.names import RELEASE_STATES, RELEASES
@@ -339,6 +340,4 @@ def find_release(database: Database[Document], release: str) -> Document:
 
 
 def _now() -> datetime:
-    """To the millisecond, as the database keeps it."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return to_millisecond(datetime.now(UTC))

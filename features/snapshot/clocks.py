@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.dates import to_millisecond
 from features.snapshot.digest import digest_text, row_hashes
 from features.snapshot.stored import NOT_IN_DIGEST, Snapshot, digest_of_tables, open_snapshot
 
@@ -121,7 +122,7 @@ class Clock:
 
     def known_by(self, moment: datetime) -> KnownBy:
         """What was known by a moment, included; an aware one, cut to the millisecond as the database keeps dates."""
-        moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        moment = to_millisecond(moment)
         digests = {}
         for name, dated in self._dated.items():
             rows = int(np.searchsorted(dated.known_at, round(moment.timestamp() * 1000), side="right"))

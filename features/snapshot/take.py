@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from pymongo.database import Database
 
 from features.database import Document, translated_errors
+from features.dates import to_millisecond
 from features.erasure.tombstones import Tombstones, read_tombstones
 from features.errors import StorageError
 from features.progress import Progress, silent
@@ -65,7 +66,7 @@ def take_snapshot(
         StorageError: the folder can't be written; the former snapshot stays as it was.
     """
     folder = home / "snapshot" / database.name
-    bound = bound.replace(microsecond=bound.microsecond // 1000 * 1000)  # as the database keeps dates
+    bound = to_millisecond(bound)
     erased = read_tombstones(database, hash_key)
     conditions = conditions_of(database)
     former, notes = (None, []) if whole else _former(home, database.name, bound, conditions)

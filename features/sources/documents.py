@@ -9,6 +9,7 @@ import pandas as pd
 from bson import ObjectId
 from numpy.typing import NDArray
 
+from features.dates import to_millisecond
 from features.schema import names
 from features.schema.ids import content_object_id, decode_id, encode_id
 from features.sources.kinds import WHOLE_FEATURES, Kind, Parsed
@@ -74,8 +75,7 @@ def to_documents(kind: Kind, parsed: Parsed, now: datetime) -> list[Document]:
 
 def utc_ms(moment: datetime) -> datetime:
     """A moment as BSON keeps it: UTC, to the millisecond, and without a zone as numpy's dates are."""
-    moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return to_millisecond(moment.astimezone(UTC).replace(tzinfo=None))
 
 
 class _Columns:

@@ -25,6 +25,7 @@ from ijson.common import JSONError
 from pydantic import SecretStr
 from pymongo.database import Database
 
+from features.dates import to_millisecond
 from features.erasure.tombstones import read_tombstones
 from features.errors import InputError
 from features.progress import Progress, silent
@@ -302,7 +303,7 @@ def _moment(value: Any) -> datetime | None:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000) if moment >= EPOCH else None
+    return to_millisecond(moment) if moment >= EPOCH else None
 
 
 def _whole(value: Any) -> int | None:

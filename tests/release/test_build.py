@@ -12,6 +12,7 @@ import pytest
 from documents import BOUND, SMALL, days_ago, fill_small_world, play
 
 from features.compute.budget import Budget
+from features.dates import to_millisecond
 from features.errors import InputError, NotFoundError, StorageError
 from features.parameters import NightlyParameters, with_settings
 from features.release import row_groups
@@ -43,6 +44,13 @@ def test_the_same_inputs_give_the_same_release(snapshot, original, tmp_path):
         assert one.schema == other.schema
     measured = {"built_at": None, "timings": None, "peak_memory": None}
     assert again.to_json() | measured == manifest.to_json() | measured
+
+
+def test_releases_built_within_a_second_are_told_apart_by_when(snapshot, tmp_path):
+    before = to_millisecond(datetime.now(UTC))
+    manifest = build_release(snapshot, tmp_path, SMALL, BOUND)
+    assert before <= manifest.built_at <= datetime.now(UTC)
+    assert read_manifest(tmp_path, manifest.id).built_at == manifest.built_at
 
 
 def test_files_without_measured_times_are_the_same_byte_for_byte(snapshot, tmp_path):
