@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 
 from features.compute.profiles import EVIDENCE_PLAYS
 from features.compute.rows import sparse_row
+from features.compute.shards import Range
 from features.recommend.cold import Markets, new_reason
 from features.recommend.evidence import Evidence
 from features.recommend.reasons import MOST_REASONS, Explained, Explainer
@@ -49,27 +52,59 @@ class RankedList:
     explored: list[int] = field(default_factory=list)
 
 
-def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> Iterator[list[RankedList]]:
-    """Lists of all users, a block of users at a time, in the order of their numbers.
+@dataclass(frozen=True, eq=False)
+class ListMaker:
+    """Makes the lists of a range of users: any number of threads may use one, and it can be sent to another process.
 
-    A user with any weight gets collaborative, content-based and hybrid lists, those that are not empty. One
-    without, who has stated genres, artists or a sound, gets a content-based list made of that. Whoever has no list
-    so far gets what is popular in their country, or everywhere where nobody of their country listens.
-
-    Confidence is evidence times fill: plays / (plays + 20), times the share of the k places that are filled; for
-    a stated list 0.6 and for the popular list 0.5 stand in for the evidence.
-
-    Args:
+    Attributes:
         evidence: what ranks.
         shaper: makes lists of scores; its `how` says how long they are, and whether heard tracks may come in.
-        cells: of a dense block at most; changes nothing. `BLOCK_CELLS` by default.
+        cells: of a dense block at most; changes nothing.
     """
-    explainer, markets = Explainer(evidence), Markets.of(evidence.dataset, evidence.interactions)
-    users = len(evidence.dataset.users)
-    step = max(1, (cells or BLOCK_CELLS) // max(evidence.width, 1))
-    for start in range(0, users, step):
-        block = np.arange(start, min(users, start + step))
-        yield list(_recommend_block(evidence, explainer, shaper, markets, block, cells or BLOCK_CELLS))
+
+    evidence: Evidence
+    shaper: Shaper
+    cells: int = BLOCK_CELLS
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Evidence, Shaper, int]]:
+        """What was counted for it is counted again where it is needed."""
+        return type(self), (self.evidence, self.shaper, self.cells)
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Reasons."""
+        return Explainer(self.evidence)
+
+    @cached_property
+    def markets(self) -> Markets:
+        """What is popular where."""
+        return Markets.of(self.evidence.dataset, self.evidence.interactions)
+
+    def blocks(self) -> list[Range]:
+        """Ranges of users, over all of them, whose dense blocks have no more cells than are allowed."""
+        users = len(self.evidence.dataset.users)
+        step = max(1, self.cells // max(self.evidence.width, 1))
+        return [(start, min(users, start + step)) for start in range(0, users, step)]
+
+    def lists(self, start: int, stop: int) -> list[RankedList]:
+        """The lists of users [start, stop), in the order of their numbers.
+
+        A user with any weight gets collaborative, content-based and hybrid lists, those that are not empty. One
+        without, who has stated genres, artists or a sound, gets a content-based list made of that. Whoever has no list
+        so far gets what is popular in their country, or everywhere where nobody of their country listens.
+
+        Confidence is evidence times fill: plays / (plays + 20), times the share of the k places that are filled; for
+        a stated list 0.6 and for the popular list 0.5 stand in for the evidence.
+        """
+        users = np.arange(start, stop)
+        return list(_recommend_block(self.evidence, self.explainer, self.shaper, self.markets, users, self.cells))
+
+
+def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> Iterator[list[RankedList]]:
+    """Lists of all users, a block of users at a time, in the order of their numbers; arguments as of `ListMaker`."""
+    maker = ListMaker(evidence, shaper, cells or BLOCK_CELLS)
+    for start, stop in maker.blocks():
+        yield maker.lists(start, stop)
 
 
 def _recommend_block(

@@ -1,7 +1,6 @@
 """Building a release: a snapshot through compute and recommend into Parquet files and a manifest."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,13 +23,11 @@ from features.compute.profiles import build_profiles
 from features.dates import to_millisecond
 from features.errors import InputError
 from features.evaluate.gate import (
-    ListFaults,
     check_embeddings,
     check_lists,
     check_profiles,
     check_ranges,
     check_similarity,
-    faults_of,
 )
 from features.evaluate.measures import measures
 from features.evaluate.ranking import ranking_metrics
@@ -41,11 +38,11 @@ from features.progress import Progress, silent
 from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.filters import Filters
-from features.recommend.lists import RankedList, recommend
-from features.recommend.pairs import forbidden_pairs
+from features.recommend.lists import ListMaker
 from features.recommend.rerank import Shaper
 from features.recommend.strategies import choose
 from features.release import outputs
+from features.release.list_blocks import write_lists
 from features.release.manifest import Manifest, code_version, release_folder, release_id
 from features.release.reference import Reference, unmoved_lists
 from features.release.row_groups import Add, row_groups
@@ -168,7 +165,7 @@ def _build(
     with stages("recommendations"):
         shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
         with files.groups("recommendations", outputs.LISTS) as add:
-            faults, listed = _write_lists(evidence, shaper, blocks, add, stages.progress)
+            faults, listed = write_lists(ListMaker(evidence, shaper, blocks.cells), add, stages.progress)
     checks += check_lists(faults, _could_have_lists(evidence.filters))
     with stages("measures"):
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
@@ -302,38 +299,9 @@ class _Files:
             yield add
 
 
-def _write_lists(
-    evidence: Evidence, shaper: Shaper, blocks: Blocks, add: Add, progress: Progress
-) -> tuple[ListFaults, np.ndarray]:
-    """Makes all lists and writes them, a block of users at a time; what is wrong with them, and (n,) whose they are.
-
-    A list's milliseconds are its block's time by the number of its lists.
-    """
-    faults, listed, count = ListFaults(), [np.zeros(0, np.int64)], 0
-    start = time.perf_counter()
-    for block in recommend(evidence, shaper, blocks.cells):
-        now = time.perf_counter()
-        spent = round((now - start) * 1000 / max(len(block), 1), 3)
-        start = now
-        add(outputs.recommendation_table(evidence.dataset, block, [spent] * len(block)))
-        forbidden = _forbidden_count(evidence, block, include_heard=shaper.how.include_heard)
-        faults += faults_of([entry.scores for entry in block], [entry.reasons for entry in block], forbidden)
-        listed.append(np.array([entry.user for entry in block], np.int64))
-        count += len(block)
-        progress("computing recommendations", count, None)
-    return faults, np.concatenate(listed)
-
-
 def _could_have_lists(filters: Filters) -> int:
     """Users with taste and something left to hear: who knows every song there is has no list, and that is right."""
     known = filters.interactions.known
     has_taste = np.diff(filters.interactions.weights.indptr) > 0
     has_more = np.diff(known.indptr) + np.diff(filters.known_otherwise.indptr) < known.shape[1]
     return int((has_taste & has_more).sum())
-
-
-def _forbidden_count(evidence: Evidence, lists: list[RankedList], *, include_heard: bool) -> int:
-    """Recommended tracks that their user must not be shown; looked up again, pair by pair."""
-    users = np.repeat([entry.user for entry in lists], [len(entry.tracks) for entry in lists]).astype(np.int64)
-    tracks = np.concatenate([np.zeros(0, np.int32), *(entry.tracks for entry in lists)])
-    return int(forbidden_pairs(evidence.filters, users, tracks, include_heard=include_heard).sum())

@@ -19,7 +19,7 @@ CODE_THAT_COUNTS = (
     "recommend",
     "evaluate",
     "snapshot",
-    *(f"release/{name}.py" for name in ("build", "outputs", "documents", "templates", "reference")),
+    *(f"release/{name}.py" for name in ("build", "list_blocks", "outputs", "documents", "templates", "reference")),
 )
 
 
@@ -102,7 +102,7 @@ def code_version() -> str:
     digest = hashlib.blake2b(digest_size=3)
     for part in CODE_THAT_COUNTS:
         path = root / part
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return f"{features.__version__}+{digest.hexdigest()}"
 
