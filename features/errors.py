@@ -53,3 +53,9 @@ class NotFoundError(EchotuneError):
     """No such release, user, track or feature."""
 
     exit_status: ClassVar[int] = 7
+
+
+class ClusterError(EchotuneError):
+    """The Dask cluster can't be reached, has no workers, or such as would compute something else."""
+
+    exit_status: ClassVar[int] = 8

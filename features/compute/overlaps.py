@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.overlap_index import overlap_index
+from features.compute.overlap_index import OverlapIndex, overlap_index
 from features.compute.overlap_kernel import most_similar
-from features.compute.shards import even_ranges, over_shards
+from features.compute.runner import Runner, Threads
+from features.compute.shards import Range, even_ranges
 
 SHARD_USERS = 1 << 16
-"""Rows of a shard at most: a thread's part of the result, 20 bytes a neighbour, is some 65 MB at fifty."""
-SHARDS_A_THREAD = 4
-"""So that no thread waits long for the last one."""
+"""Rows of a shard at most: its part of the result, 12 bytes a neighbour, is some 40 MB at fifty."""
+SHARDS_A_WORKER = 4
+"""So that no worker waits long for the last one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,18 @@ class SimilarUsers:
 
 
 def similar_users(
-    tracks: sp.csr_matrix, *, k: int, min_common: int, threads: int = 1, shard_users: int = SHARD_USERS
+    tracks: sp.csr_matrix,
+    *,
+    k: int,
+    min_common: int,
+    threads: int = 1,
+    shard_users: int = SHARD_USERS,
+    runner: Runner | None = None,
 ) -> SimilarUsers:
     """The k users with the highest Jaccard overlap, of those with at least `min_common` tracks in common.
 
     Exact: every pair is counted or shown not to come in (`overlap_kernel`). Overlaps are compared as integers, so the
-    result depends neither on shards nor on threads; ties go to the lower number.
+    result depends neither on shards nor on who works on them; ties go to the lower number.
 
     Args:
         tracks: (users, tracks) sparse; a stored entry means that the track is the user's, whatever its value.
@@ -44,6 +51,7 @@ def similar_users(
         min_common: at least one.
         threads: one or more.
         shard_users: rows that are worked on at once, at most.
+        runner: does the work; by default so many threads.
 
     Source:
         Jaccard, P. (1912), "The distribution of the flora in the alpine zone".
@@ -55,14 +63,16 @@ def similar_users(
     jaccard = np.zeros((users, width))
     if width == 0 or tracks.nnz == 0:
         return SimilarUsers(neighbors, common, jaccard)
-    index = overlap_index(tracks, min_common=min_common)
-
-    def fill(start: int, stop: int) -> None:
-        neighbors[start:stop], common[start:stop], either = most_similar(
-            index, start, stop, k=width, min_common=min_common
-        )
-        np.divide(common[start:stop], either, out=jaccard[start:stop], where=either > 0)
-
-    shards = max(-(-users // shard_users), SHARDS_A_THREAD * (threads - 1))
-    over_shards(fill, even_ranges(np.diff(tracks.indptr) + 1, shards), threads)
+    runner = runner or Threads(threads)
+    index = runner.share(overlap_index(tracks, min_common=min_common))
+    shards = max(-(-users // shard_users), SHARDS_A_WORKER * (runner.workers - 1))
+    ranges = even_ranges(np.diff(tracks.indptr) + 1, shards)
+    found = runner.ordered(_shard, [index, width, min_common], ranges)
+    for (start, stop), (of_shard, both, either) in zip(ranges, found, strict=True):
+        neighbors[start:stop], common[start:stop] = of_shard, both
+        np.divide(both, either, out=jaccard[start:stop], where=either > 0)
     return SimilarUsers(neighbors, common, jaccard)
+
+
+def _shard(index: OverlapIndex, k: int, min_common: int, users: Range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return most_similar(index, *users, k=k, min_common=min_common)
