@@ -38,9 +38,8 @@ test-fast: $(READY) ## the tests without those marked slow
 faults: $(READY) ## break nights in POINTS ways, by SEED; the table goes to OUT
 	PYTHONPATH=tests $(BIN)/python -m faults --points $(POINTS) --seed $(SEED) --out $(OUT)
 
-bench: $(BENCH_READY) $(FEAST_READY) ## the benchmarks, side by side with peers; BENCH=--quick for small ones
-	for name in second_night mongo_read mongo_write kernels_pairs kernels_overlaps kernels_top_n kernels_factors big_night; do \
-		OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name $(BENCH) || exit; done
+bench: $(BENCH_READY) $(FEAST_READY) ## the benchmarks beside peers, the figures to reach; BENCH=--quick for small ones
+	$(BIN)/python -m benchmarks $(BENCH)
 
 bench-quality: $(BENCH_READY) $(RECTOOLS_READY) ## ranking quality beside peers; DATA=folder of data sets, SEARCH=1 tunes anew, CASES=some
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(CASES) $(if $(DATA),--data $(DATA)) $(if $(SEARCH),--search) $(BENCH)

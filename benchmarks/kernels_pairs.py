@@ -1,9 +1,8 @@
 """Events to a matrix of users by tracks, beside scipy and pandas.
 
 `python -m benchmarks.kernels_pairs` sums up 19 million events by pair. All are given what each event is worth; ours
-give sums and numbers of plays, as does pandas; scipy sums alone, and both by two matrices. One thread each, medians of
-repeated runs, in turn in one process; ours once more on two threads. At L (121 million events) there are no peers but
-scipy's sums, once.
+give sums and numbers of plays, as does pandas; scipy sums alone, and both by two matrices. One thread each, in turn in
+one process; ours once more on two threads. At L (121 million events) there are no peers but scipy's sums, once.
 """
 
 from pathlib import Path
@@ -14,12 +13,13 @@ import pandas as pd
 import scipy.sparse as sp
 
 from benchmarks.events import END_MS, Size, events_of
-from benchmarks.measuring import figures, peak_rss_bytes, run, timed
+from benchmarks.measuring import OURS, comparison, in_turns, run
 from features.compute.interactions import decay, play_weights
 from features.compute.pair_sums import FIXED_POINT, PairSums, pair_sums
 
-REPEATS = {"S": 5, "M": 5, "L": 1}
+ROUNDS = {"S": 5, "M": 5, "L": 1}
 HALF_LIFE_DAYS = 180.0
+SCIPY, PANDAS = "scipy COO→CSR, sums alone", "pandas groupby"
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
@@ -27,29 +27,32 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     plays, size = events_of(name, folder)
     user, track = np.array(plays.user), np.array(plays.track)
     worth = play_weights(np.asarray(plays.completion)) * decay(np.asarray(plays.played_at), END_MS, HALF_LIFE_DAYS)
-    shape, repeats = (size.users, size.tracks), REPEATS[name]
+    shape = (size.users, size.tracks)
+    ones = np.ones(len(user))
 
     def ours(threads: int = 1) -> PairSums:
         return pair_sums(user, track, lambda chosen: worth[chosen], shape, threads=threads)
 
+    works = {OURS: ours, SCIPY: lambda: by_scipy(user, track, worth, shape)}
+    if name != "L":
+        works |= {
+            PANDAS: lambda: by_pandas(user, track, worth, size),
+            "scipy COO→CSR, sums and plays": lambda: (
+                by_scipy(user, track, worth, shape),
+                by_scipy(user, track, ones, shape),
+            ),
+            "ours, two threads": lambda: ours(2),
+        }
     pair_sums(user[:9], track[:9], lambda chosen: worth[chosen], shape, threads=2)  # compiled before it is timed
-    one, sums = timed(ours, repeats)
-    peak = peak_rss_bytes()
-    peers = {"ours, two threads": timed(lambda: ours(2), repeats)[0]}
-    peers["scipy COO→CSR, sums alone"], matrix = timed(lambda: by_scipy(user, track, worth, shape), repeats)
+    turns = in_turns(works, ROUNDS[name])
+    sums, matrix = turns.made[OURS], turns.made[SCIPY]
     assert np.array_equal(matrix.indptr, sums.indptr)
     assert np.array_equal(matrix.indices, sums.indices)
     assert np.abs(matrix.data - sums.sums / FIXED_POINT).max() < 1e-4
-    del matrix
     if name != "L":
-        ones = np.ones(len(user))
-        peers["scipy COO→CSR, sums and plays"] = timed(
-            lambda: (by_scipy(user, track, worth, shape), by_scipy(user, track, ones, shape)), min(repeats, 3)
-        )[0]
-        peers["pandas groupby"], matrix = timed(lambda: by_pandas(user, track, worth, size), min(repeats, 3))
-        assert np.array_equal(matrix.indices, sums.indices)
+        assert np.array_equal(turns.made[PANDAS].indices, sums.indices)
     about = f"{len(user):,} events of {size.users:,} users and {size.tracks:,} tracks: {len(sums.indices):,} pairs"
-    return figures("pair_sums", about, one, peers, peak)
+    return comparison("pair_sums", about, turns.spent, peak=turns.peak_rss_bytes)
 
 
 def by_scipy(user: np.ndarray, track: np.ndarray, worth: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:

@@ -1,7 +1,6 @@
 """What both benchmarks of the database share: a server with a sample, and what a piece of work cost both processes."""
 
 import resource
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,8 @@ from typing import Any
 
 from pymongo import MongoClient
 from pymongo.database import Database
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.measuring import comparison
 from features.embedded import embedded_server, status
 
 TICKS = 100
@@ -70,57 +68,10 @@ def in_turns(
     return spent
 
 
-def medians(rounds: Sequence[Spent]) -> dict[str, float]:
-    """The median of each figure."""
-    return {
-        name: round(statistics.median(getattr(one, name) for one in rounds), 3)
-        for name in ("wall_s", "cpu_s", "own_cpu_s", "server_cpu_s")
-    }
-
-
-def figures(name: str, ours: str, spent: Mapping[str, Sequence[Spent]], **more: Any) -> dict[str, Any]:
-    """What `make bench` keeps of a measurement: ours, each peer, and how many times as fast ours is.
-
-    A ratio is the median over the rounds of the peer's seconds for ours, of the same round.
-    """
-    peers = {
-        peer: medians(rounds)
-        | {
-            f"ratio_{what}": round(
-                statistics.median(
-                    getattr(theirs, f"{what}_s") / getattr(mine, f"{what}_s")
-                    for mine, theirs in zip(spent[ours], rounds, strict=True)
-                ),
-                3,
-            )
-            for what in ("wall", "cpu")
-        }
-        for peer, rounds in spent.items()
-        if peer != ours
-    }
-    mine = medians(spent[ours])
-    return {
-        "name": name,
-        "ours": {"name": ours} | mine,
-        "peers": peers,
-        "cpu_s": mine["cpu_s"],
-        "wall_s": mine["wall_s"],
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "ratio": {peer: row["ratio_wall"] for peer, row in peers.items()},
-        **more,
-    }
-
-
-def show(found: Mapping[str, Any]) -> None:
-    """A table of one measurement; the peer a figure is to be held to comes first."""
-    table = Table(found["name"], "wall s", "CPU s", "own CPU s", "server CPU s", "its wall / ours", "its CPU / ours")
-    for name, row in {found["ours"]["name"]: found["ours"], **found["peers"]}.items():
-        seconds = [f"{row[key]:,.2f}" for key in ("wall_s", "cpu_s", "own_cpu_s", "server_cpu_s")]
-        ratios = [f"{row[key]:.2f}" if key in row else "" for key in ("ratio_wall", "ratio_cpu")]
-        table.add_row(name, *seconds, *ratios)
-    console = Console(width=150)
-    console.print(table)
-    console.print(f"peak RSS {found['peak_rss_bytes'] / 1e6:,.0f} MB")
+def figures(name: str, about: str, spent: Mapping[str, Sequence[Spent]], **more: Any) -> dict[str, Any]:
+    """What is kept of a measurement. The clock counts: what readers wait for is the work of two processes at once."""
+    kinds = ("wall_s", "cpu_s", "own_cpu_s", "server_cpu_s")
+    return comparison(name, about, spent, by="wall_s", kinds=kinds, **more)
 
 
 def _own_cpu() -> float:

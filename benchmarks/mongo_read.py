@@ -6,7 +6,6 @@ digest and checksum. CPU seconds are of this process and the server together, si
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,8 @@ from typing import Any
 
 from pymongo.database import Database
 
-from benchmarks.mongo_measure import figures, in_turns, server, show
+from benchmarks.measuring import keep, show
+from benchmarks.mongo_measure import figures, in_turns, server
 from features.erasure.tombstones import Tombstones
 from features.progress import silent
 from features.schema import names
@@ -29,6 +29,7 @@ END = datetime(2026, 11, 1, tzinfo=UTC)
 BOUND = END + timedelta(hours=3)
 PLAYS_A_LISTENER = 177
 QUICK_PLAYS = 200_000
+DRAIN = "raw drain"
 
 
 def main() -> None:
@@ -49,9 +50,7 @@ def main() -> None:
             variants=given.variants,
         )
     show(found)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    keep(found, given.json)
 
 
 def measure(plays: int, rounds: int, home: Path, *, variants: bool = True) -> dict[str, Any]:
@@ -68,13 +67,14 @@ def measure(plays: int, rounds: int, home: Path, *, variants: bool = True) -> di
 
             return read
 
-        works = {"snapshot, two threads": ours(2), "raw drain": lambda: drain(database)}
+        works = {"snapshot, two threads": ours(2), DRAIN: lambda: drain(database)}
         if variants:
             works |= {"snapshot, one thread ahead": ours(1), "snapshot, nothing ahead": ours(0)}
         drain(database)  # what the server keeps in memory is there for all
         spent = in_turns(process, works, rounds)
         assert len(digests) == 1, "what is read depends on the number of threads"
-        return figures("reading plays", "snapshot, two threads", spent, documents=history.estimated_document_count())
+        documents = history.estimated_document_count()
+        return figures("read", f"{documents:,} plays out of the database", spent, documents=documents)
 
 
 def fill(database: Database[dict[str, Any]], home: Path, plays: int) -> None:

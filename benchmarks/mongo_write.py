@@ -9,9 +9,8 @@ CPU seconds are of the processes that write and the server together.
 """
 
 import argparse
-import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
 from benchmarks.feast.peer import feast, there
-from benchmarks.mongo_measure import figures, in_turns, server, show
+from benchmarks.measuring import keep, show
+from benchmarks.mongo_measure import figures, in_turns, server
 from features.release import outputs
 from features.release.build import ROW_GROUPS
 from features.release.documents import OUTPUTS, ReleaseDocuments
@@ -40,29 +40,32 @@ TRACKS = 5_000
 DIMENSIONS = 96
 BUILT_AT = datetime.now(UTC).replace(microsecond=0)
 SEED = 1
+WHAT = ("profiles", "lists", "feast")
+INSERT, FEAST = "bare insert_many", "Feast materialize"
 
 
 def main() -> None:
     """Runs the measurement and prints a table; `--json FILE` keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("what", nargs="*", choices=[[], *WHAT], help="all by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_USERS:,} profiles and {QUICK_LISTS:,} lists")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     users, lists = (QUICK_USERS, QUICK_LISTS) if given.quick else (USERS, LISTS)
     found = []
-    for one in _measured(users, lists, given.rounds):
+    for one in _measured(given.what or WHAT, users, lists, given.rounds):
         show(one)
         found.append(one)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    keep(found, given.json)
 
 
-def _measured(users: int, lists: int, rounds: int) -> Iterator[dict[str, Any]]:
-    yield measure("profiles", users, 0, rounds)
-    yield measure("lists", 0, lists, rounds)
-    if there():
+def _measured(what: Sequence[str], users: int, lists: int, rounds: int) -> Iterator[dict[str, Any]]:
+    if "profiles" in what:
+        yield measure("profiles", users, 0, rounds)
+    if "lists" in what:
+        yield measure("lists", 0, lists, rounds)
+    if "feast" in what and there():
         yield measure_feast(users)
 
 
@@ -90,7 +93,7 @@ def measure(name: str, users: int, lists: int, rounds: int) -> dict[str, Any]:
             database.client.drop_database(database.name)
             plan.apply(database)
 
-        works = {"upload": ours("double"), "bare insert_many": lambda: insert(database, encoded)}
+        works = {"upload": ours("double"), INSERT: lambda: insert(database, encoded)}
         if users:
             works["upload of float32"] = ours("float32")
         empty()
@@ -98,7 +101,8 @@ def measure(name: str, users: int, lists: int, rounds: int) -> dict[str, Any]:
         verify(database, manifest, digests)
         spent = in_turns(process, works, rounds, before=empty)
         size = sum(len(document.raw) for chunks in encoded.values() for chunk in chunks for document in chunk)
-        return figures(f"writing {name}", "upload", spent, documents=users + lists, bytes=size)
+        about = f"{users + lists:,} {name} into the database, {size / 1e6:,.0f} MB"
+        return figures(f"write {name}", about, spent, documents=users + lists, bytes=size)
 
 
 def measure_feast(users: int) -> dict[str, Any]:
@@ -115,11 +119,12 @@ def measure_feast(users: int) -> dict[str, Any]:
                 verify(database, manifest, upload(database, home, manifest, token))
 
         with feast(home / "feast", f"mongodb://{host}:{port}/?directConnection=true", profiles) as materialize:
-            works = {"upload and verify": ours, "Feast materialize": materialize}
+            works = {"upload and verify": ours, FEAST: materialize}
             spent = in_turns(process, works, rounds=1)
         count = database.client["feast"]["benchmark_latest"].estimated_document_count()
         assert count == users, f"Feast wrote {count:,} of {users:,}"
-        return figures("publishing profiles beside Feast", "upload and verify", spent, documents=users)
+        about = f"{users:,} profiles into the database and read back, beside Feast"
+        return figures("feast", about, spent, documents=users)
 
 
 def insert(database: Database[dict[str, Any]], encoded: Mapping[str, list[list[RawBSONDocument]]]) -> None:

@@ -1,28 +1,34 @@
-"""What the second night asks of the database, beside the first and beside reading everything again.
+"""What the second night costs, reading and as a whole, beside the first and beside reading everything again.
 
-`python -m benchmarks.second_night` makes a sample of about five million plays in a built-in database of its own,
-takes the first snapshot, adds one play in a hundred, changes some tracks and feedback, and takes the second. The
-peer is the same snapshot taken whole, in the same run: what a job without memory would do.
+`python -m benchmarks.second_night` makes a sample of about two million plays in a built-in database of its own, runs
+the stages of a night on it, adds one play in a hundred, changes some tracks and feedback, and runs the next night.
+The peer of its reading is the same snapshot taken whole, in the same run: what a job without memory would do.
 """
 
 import argparse
-import json
-import resource
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-from pymongo import MongoClient
 from pymongo.database import Database
-from rich.console import Console
-from rich.table import Table
 
-from features.embedded import embedded_server
-from features.schema import names
+from benchmarks.measuring import keep, show
+from benchmarks.mongo_measure import Spent, server, timed
+from features.attribution.attribute import attribute_feedback
+from features.compute.budget import Budget
+from features.parameters import NightlyParameters
+from features.release.build import build_release
+from features.release.ledger import hold_lease, read_pointer
+from features.release.publish import publish_release
+from features.release.reference import find_reference
+from features.release.retention import prune
+from features.release.verdict import pass_gate
+from features.schema import names, plan
+from features.settings import Settings
+from features.snapshot.clocks import open_inputs
 from features.snapshot.stored import Snapshot
 from features.snapshot.take import take_snapshot
 from features.sources.sample import SampleSpec, make_sample, write_sample
@@ -30,61 +36,122 @@ from features.sources.sample import SampleSpec, make_sample, write_sample
 NEW_SHARE = 0.01
 PLAYS_A_LISTENER = 177
 """Of ninety days, about: what the sample generator makes."""
-QUICK_PLAYS = 200_000
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One snapshot: what the server was asked for, and what it cost this process and a person's patience."""
-
-    documents: int
-    bytes: int
-    cpu_s: float
-    wall_s: float
+PLAYS = {"S": 60_000, "M": 2_000_000}
+FIRST, SECOND, WHOLE = "first night", "second night, 1 % new", "second night, all read again"
 
 
 def main() -> None:
-    """Runs the measurement and prints a table; `--json FILE` keeps the figures."""
+    """Runs the measurement and prints two tables; `--json FILE` keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--plays", type=int, default=5_000_000)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PLAYS:,} plays")
+    parser.add_argument("--plays", type=int, default=PLAYS["M"])
+    parser.add_argument("--quick", action="store_true", help=f"{PLAYS['S']:,} plays")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    figures = measure(QUICK_PLAYS if given.quick else given.plays)
-    show(figures)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps({name: asdict(row) for name, row in figures.items()}, indent=1) + "\n")
+    found = measure(PLAYS["S"] if given.quick else given.plays)
+    for one in found:
+        show(one)
+    keep(found, given.json)
 
 
-def measure(plays: int) -> dict[str, Figures]:
-    """The three snapshots of a history of about that many plays."""
-    end = datetime(2026, 11, 1, tzinfo=UTC)
+def measure(plays: int) -> list[dict[str, Any]]:
+    """The nights of a history of about that many plays: their reading, and their stages."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    end = today - timedelta(days=2)
     users = max(plays // PLAYS_A_LISTENER, 10)
     sample = make_sample(SampleSpec(users=users, tracks=max(users * 3 // 2, 50), days=90), end=end)
-    with tempfile.TemporaryDirectory() as folder, embedded_server(Path(folder) / "server") as uri:
+    with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "server") as (database, process):
         home = Path(folder)
-        with MongoClient[dict[str, object]](uri, tz_aware=True) as client:
-            database = client["benchmark"]
-            database[names.LISTENING_HISTORY].create_index("importedAt")
-            write_sample(database, sample, home=home, now=end)
-            history = database[names.LISTENING_HISTORY]
-            Console(width=140).print(
-                f"{history.estimated_document_count():,} plays, {sample.feedback.num_rows:,} pieces of feedback, "
-                f"{sample.tracks.num_rows:,} tracks, {users:,} users"
+        plan.apply(database)
+        write_sample(database, sample, home=home, now=end)
+        count = database[names.LISTENING_HISTORY].estimated_document_count()
+        first_night, second_night = end + timedelta(hours=3), end + timedelta(days=1, hours=3)
+        first = Night(database, process, home / "nightly", first_night)
+        a_day_later(database, sample.plays, first_night)
+        second = Night(database, process, home / "nightly", second_night)
+        whole: list[Snapshot] = []
+        again = timed(process, lambda: whole.append(take_snapshot(database, home / "whole", second_night)))
+    assert second.snapshot.digest == whole[0].digest, "the second night is not what a whole reading gives"
+    reads = [
+        (FIRST, first.snapshot, first.stages["snapshot"]),
+        (SECOND, second.snapshot, second.stages["snapshot"]),
+        (WHOLE, whole[0], again),
+    ]
+    about = f"{count:,} plays of {users:,} listeners, {sample.tracks.num_rows:,} tracks"
+    return [_reading(about, reads), _stages(about, first.stages, second.stages)]
+
+
+class Night:
+    """The stages of `echotune nightly` as its flow goes through them, without Prefect, at a moment of the past.
+
+    Attributes:
+        stages: what each cost, in order.
+        snapshot: what was read.
+    """
+
+    def __init__(self, database: Database[dict[str, Any]], process: int, home: Path, bound: datetime) -> None:
+        self.stages: dict[str, Spent] = {}
+        self._process = process
+        parameters = NightlyParameters()
+        with hold_lease(database) as token:
+            self.snapshot: Snapshot = self._stage("snapshot", lambda: take_snapshot(database, home, bound))
+            pointer = read_pointer(database)
+            reference = find_reference(database, home, pointer.release) if pointer else None
+            budget = Budget(Settings().memory_limit)
+            manifest = self._stage(
+                "build",
+                lambda: build_release(
+                    open_inputs(home, database.name), home, parameters, bound, reference=reference, budget=budget
+                ),
             )
-            first_night = end + timedelta(hours=3)
-            first = timed(lambda: take_snapshot(database, home / "nightly", first_night))
-            a_day_later(database, sample.plays, first_night)
-            second_night = first_night + timedelta(days=1)
-            second = timed(lambda: take_snapshot(database, home / "nightly", second_night))
-            whole = timed(lambda: take_snapshot(database, home / "whole", second_night))
-    assert second[0].digest == whole[0].digest, "the second night is not what a whole reading gives"
-    return {
-        "first night": first[1],
-        "second night, 1 % new": second[1],
-        "second night, all read again": whole[1],
+            self._stage("gate", lambda: pass_gate(database, home, manifest.id, token, parameters.gate, gate=False))
+            self._stage("publish", lambda: publish_release(database, home, manifest.id, token))
+            self._stage("prune", lambda: prune(database, home, token, 3, datetime.now(UTC)))
+            self._stage("attribute", lambda: attribute_feedback(database, home, token, datetime.now(UTC)))
+
+    def _stage(self, name: str, work: Callable[[], Any]) -> Any:
+        made = []
+        self.stages[name] = timed(self._process, lambda: made.append(work()))
+        return made[0]
+
+
+def _reading(about: str, reads: list[tuple[str, Snapshot, Spent]]) -> dict[str, Any]:
+    rows = []
+    for who, snapshot, spent in reads:
+        fetched = [table.fetched for table in snapshot.tables.values()]
+        rows.append([who, sum(d for d, _ in fetched), sum(b for _, b in fetched), spent.cpu_s, spent.wall_s])
+    share = {
+        kind: rows[1][column] / rows[0][column]
+        for column, kind in enumerate(("", "documents", "bytes", "cpu_s", "wall_s"))
+        if kind
     }
+    return {
+        "name": "second_read",
+        "about": f"Reading {about}",
+        "columns": ["snapshot", "documents", "bytes", "CPU s", "wall s"],
+        "rows": rows,
+        "share": share,
+        "notes": [f"second beside first: {_shares(share)}"],
+    }
+
+
+def _stages(about: str, first: dict[str, Spent], second: dict[str, Spent]) -> dict[str, Any]:
+    rows = [[stage, one.wall_s, second[stage].wall_s, one.cpu_s, second[stage].cpu_s] for stage, one in first.items()]
+    rows.append(["all", *(sum(row[column] for row in rows) for column in range(1, 5))])
+    share = {"wall_s": rows[-1][2] / rows[-1][1], "cpu_s": rows[-1][4] / rows[-1][3]}
+    return {
+        "name": "second_night",
+        "about": f"Nights of {about}",
+        "columns": ["stage", "first, wall s", "second, wall s", "first, CPU s", "second, CPU s"],
+        "rows": rows,
+        "share": share,
+        "notes": [f"second beside first: {_shares(share)}"],
+    }
+
+
+def _shares(share: dict[str, float]) -> str:
+    return ", ".join(
+        f"{value:.1%} of {kind.replace('_s', ' seconds').replace('cpu', 'CPU')}" for kind, value in share.items()
+    )
 
 
 def a_day_later(database: Database[dict[str, object]], plays: pa.Table, since: datetime) -> None:
@@ -111,33 +178,6 @@ def a_day_later(database: Database[dict[str, object]], plays: pa.Table, since: d
     changed = [entry["_id"] for entry in database[names.USER_FEEDBACK].find({}, {"_id": 1}).limit(100)]
     database[names.USER_FEEDBACK].delete_many({"_id": {"$in": changed[:50]}})
     database[names.USER_FEEDBACK].update_many({"_id": {"$in": changed[50:]}}, {"$set": {"strength": 2}})
-
-
-def timed(take: Callable[[], Snapshot]) -> tuple[Snapshot, Figures]:
-    """A snapshot and its figures."""
-    cpu, wall = _cpu(), time.perf_counter()
-    snapshot = take()
-    cpu, wall = _cpu() - cpu, time.perf_counter() - wall
-    fetched = [table.fetched for table in snapshot.tables.values()]
-    return snapshot, Figures(sum(d for d, _ in fetched), sum(b for _, b in fetched), round(cpu, 2), round(wall, 2))
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def show(figures: dict[str, Figures]) -> None:
-    """The figures, and each as a share of the first night's."""
-    table = Table("snapshot", "documents", "", "bytes", "", "CPU s", "", "wall s", "")
-    first = figures["first night"]
-    for name, row in figures.items():
-        cells = [name]
-        for field, form in (("documents", ",d"), ("bytes", ",d"), ("cpu_s", ".1f"), ("wall_s", ".1f")):
-            value = getattr(row, field)
-            cells += [format(value, form), f"{value / getattr(first, field):.1%}"]
-        table.add_row(*cells)
-    Console(width=140).print(table)
 
 
 if __name__ == "__main__":
