@@ -59,9 +59,15 @@ class RankingParameters(Part):
         25_000, ge=0, description="listeners at most whose histories models are chosen and measured on; 0 for all"
     )
     dense_cells: int = Field(
-        5_000_000_000,
+        1_000_000_000,
         ge=0,
         description="users × tracks up to which all tracks are scored for everyone; beyond, each one's candidates are",
+    )
+    knn_pairs: int = Field(
+        2_000_000_000,
+        ge=0,
+        description="pairs of tracks in all histories up to which tracks are compared by all listeners they share, "
+        "where candidates are scored and time tells of likeness too",
     )
     validation_share: float = Field(0.2, gt=0, lt=1, description="last of each user's tracks that choices are made on")
     validation_users: int = Field(1000, ge=0, le=1_000_000, description="users asked at most")

@@ -42,13 +42,11 @@ ENOUGH = 300
 """Relevant tracks to learn from; with fewer, blends are held the more firmly."""
 PRIOR_MODELS, PRIOR = 4, 0.5
 """Learned blends are held towards equal shares of the best four models, which sum to this before they are scaled."""
-LEAST_SAY = 0.02
-"""What has less of the say is left out: each model costs a fit a night."""
+LEAST_SAY, LEAST_SAY_AT_SCALE = 0.02, 0.1
+"""What has less of the say is left out: each model costs a fit a night, and of a million listeners that is minutes."""
 BLOCK_CELLS = 4_000_000
 MOST_NUMBERED = 12_000
 """Users, silent ones among them, up to which closed forms on the users' side are tried: each has a row in them."""
-PROPOSES = "item_knn"
-"""The model that proposes candidates where there are too many tracks to score all."""
 AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity", "content", "personal"})
 """Models that fit at any scale and score a choice of tracks without scoring all."""
 
@@ -58,9 +56,22 @@ def is_large(dataset: Dataset, parameters: NightlyParameters) -> bool:
     return len(dataset.users) * len(dataset.tracks) > parameters.ranking.dense_cells
 
 
-def with_proposers(names: Iterable[str]) -> list[str]:
-    """The models of these names and that which proposes candidates, whatever the recipes ask."""
-    return list(dict.fromkeys([*names, PROPOSES]))
+def sized_for(sample: Dataset, whole: Dataset, parameters: NightlyParameters) -> NightlyParameters:
+    """Parameters by which a sample of listeners is treated as all of them are going to be: as large, or as small."""
+    share, how = len(sample.users) / max(len(whole.users), 1), parameters.ranking
+    limits = {"dense_cells": int(how.dense_cells * share), "knn_pairs": int(how.knn_pairs * share)}
+    return parameters.model_copy(update={"ranking": how.model_copy(update=limits)})
+
+
+def with_proposers(names: Iterable[str], history: History, parameters: NightlyParameters) -> list[str]:
+    """The models of these names and that which proposes candidates, whatever the recipes ask.
+
+    That is proximity, which goes by neighbours in time and costs little; without time, or beside it within
+    `ranking.knn_pairs`, item kNN.
+    """
+    timed = _is_timed(history)
+    proposers = {"proximity": timed, "item_knn": not timed or _few_pairs(history, parameters)}
+    return list(dict.fromkeys([*names, *(name for name, proposes in proposers.items() if proposes)]))
 
 
 def shortlists_of(
@@ -86,10 +97,10 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
     few_users = users <= limit and len(history.degree) <= max(limit, MOST_NUMBERED)
     few = few_users or tracks <= limit
     content = _has_content(history)
-    timed = bool(np.any(history.first_at[1:] != history.first_at[:-1]))
+    timed = _is_timed(history)
     fits = {
         "popular": True,
-        "item_knn": True,
+        "item_knn": not timed or not large or _few_pairs(history, parameters),
         "user_knn": users <= 4 * limit,
         "svd": True,
         "ials": True,
@@ -135,7 +146,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
         return fixed(names)
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
     fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
-    collaborative, hybrid = (_learned(fields[strategy], groups[strategy]) for strategy in groups)
+    least = LEAST_SAY_AT_SCALE if large else LEAST_SAY
+    collaborative, hybrid = (_learned(fields[strategy], groups[strategy], least) for strategy in groups)
     if "content" in hybrid.shares:
         hybrid = _for_the_unknown(hybrid, fields["hybrid"])
     if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
@@ -275,9 +287,9 @@ def _for_little(
     more = [name for name in ("popular", "content") if name in field.standard]
     names = list(dict.fromkeys([*hybrid.shares, *more]))
     large = is_large(split.dataset, parameters)
-    models = fit_models(short, with_proposers(names) if large else names, parameters)
+    models = fit_models(short, with_proposers(names, short, parameters) if large else names, parameters)
     cut = _fields(split, short, models, asked, {"hybrid": names}, parameters)["hybrid"]
-    little = _learned(cut, names)
+    little = _learned(cut, names, LEAST_SAY_AT_SCALE if large else LEAST_SAY)
     best, most_won = hybrid, _ndcg(cut, hybrid)
     for tracks in EVIDENCE_TRACKS:
         tried = replace(hybrid, evidence_tracks=tracks, little_shares=little.shares, little_roots=little.roots)
@@ -287,12 +299,12 @@ def _for_little(
     return best
 
 
-def _learned(field: _Field, names: Sequence[str]) -> Recipe:
+def _learned(field: _Field, names: Sequence[str], least: float) -> Recipe:
     """A blend learned on the field, twice: what has next to no say the first time is left out the second."""
     first = _fitted(field, names)
     say = {name: abs(first.say(name)) for name in names}
     # content stays: it places what nobody has heard, of which there is nothing to learn here
-    kept = [name for name in names if say[name] >= LEAST_SAY * sum(say.values()) or name == "content"]
+    kept = [name for name in names if say[name] >= least * sum(say.values()) or name == "content"]
     recipe = _fitted(field, kept) if len(kept) < len(names) else first
     return replace(recipe, ndcg=_ndcg(field, recipe), users=len(field.relevant))
 
@@ -331,6 +343,15 @@ def _ndcg(field: _Field, recipe: Recipe) -> float:
 
 def _discount() -> np.ndarray:
     return 1.0 / np.log2(np.arange(2, RANKED + 2))
+
+
+def _is_timed(history: History) -> bool:
+    return bool(np.any(history.first_at[1:] != history.first_at[:-1]))
+
+
+def _few_pairs(history: History, parameters: NightlyParameters) -> bool:
+    """Whether the pairs of tracks that histories hold, which item kNN goes through, are few enough."""
+    return float((history.degree.astype(np.float64) ** 2).sum()) <= parameters.ranking.knn_pairs
 
 
 def _has_content(history: History) -> bool:

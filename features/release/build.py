@@ -20,6 +20,7 @@ from features.compute.interactions import build_interactions
 from features.compute.numbering import Pieces, marked
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
+from features.compute.runner import Runner
 from features.dates import to_millisecond
 from features.errors import InputError
 from features.evaluate.gate import (
@@ -40,7 +41,7 @@ from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.filters import Filters
 from features.recommend.lists import ListMaker
 from features.recommend.rerank import Shaper
-from features.recommend.strategies import choose
+from features.recommend.strategies import choose, sized_for
 from features.release import outputs
 from features.release.list_blocks import write_lists
 from features.release.manifest import Manifest, code_version, release_folder, release_id
@@ -67,6 +68,7 @@ def build_release(
     reference: Reference | None = None,
     origin: str = "nightly",
     budget: Budget | None = None,
+    runner: Runner | None = None,
 ) -> Manifest:
     """Computes everything and writes it under `home/releases/ID/`, whole or not at all.
 
@@ -80,6 +82,7 @@ def build_release(
             to who has done nothing since; part of the id.
         origin: "nightly" or "backfill", for the manifest.
         budget: of memory and threads; changes nothing but what the build costs.
+        runner: of similar users and lists; nor does this. Threads of this process by default.
 
     Raises:
         InputError: there is no play before `as_of`.
@@ -89,7 +92,9 @@ def build_release(
     stages = Stages(progress)
     # BLAS in one thread: sums in another order would make another release of the same inputs
     with threadpool_limits(1, "blas"), whole_folder(release_folder(home, release)) as folder:
-        manifest = _build(inputs, folder, parameters, as_of, release, stages, reference, origin, budget or Budget())
+        manifest = _build(
+            inputs, folder, parameters, as_of, release, stages, reference, origin, budget or Budget(), runner
+        )
         write_json(folder / "manifest.json", manifest.to_json())
     return manifest
 
@@ -104,6 +109,7 @@ def _build(
     reference: Reference | None,
     origin: str,
     budget: Budget,
+    runner: Runner | None,
 ) -> Manifest:
     as_of_ms = int(as_of.timestamp() * 1000)
     files = _Files(folder)
@@ -151,6 +157,7 @@ def _build(
             **parameters.similarity.model_dump(),
             threads=budget.threads,
             shard_users=blocks.shard_users,
+            runner=runner,
         )
         with files.groups("similarity", outputs.SIMILAR) as add:
             for start in range(0, len(profiles.users), SIMILAR_ROWS):
@@ -165,7 +172,7 @@ def _build(
     with stages("recommendations"):
         shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
         with files.groups("recommendations", outputs.LISTS) as add:
-            faults, listed = write_lists(ListMaker(evidence, shaper, blocks.cells), add, stages.progress)
+            faults, listed = write_lists(ListMaker(evidence, shaper, blocks.cells), add, stages.progress, runner)
     checks += check_lists(faults, _could_have_lists(evidence.filters))
     with stages("measures"):
         known_at_ms = int(inputs.known_at.timestamp() * 1000)
@@ -207,8 +214,10 @@ def _chosen(
 ) -> tuple[dict[str, Recipe], dict[str, float]]:
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
     with stages("choosing models"):
+        sample = sample_of(dataset, sample_size(parameters), parameters.ranking.seed)
+        parameters = sized_for(sample, dataset, parameters)
         split = split_by_time(
-            sample_of(dataset, sample_size(parameters), parameters.ranking.seed),
+            sample,
             as_of_ms=as_of_ms,
             holdout_days=parameters.evaluation.holdout_days,
             half_life_days=parameters.interactions.half_life_days,

@@ -1,17 +1,20 @@
 """Candidates, where users × tracks are too many: who proposes what, and lists made of that."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import AS_OF, SMALL, evidence_of, lists_of, random_world
 
+from features.evaluate.splits import sample_of
 from features.recommend import shortlists
 from features.recommend.lists import recommend
 from features.recommend.models.neighbors import ItemKNN
 from features.recommend.rerank import Shaper
 from features.recommend.shortlists import Shortlists
-from features.recommend.strategies import AT_SCALE, choose
+from features.recommend.strategies import AT_SCALE, choose, eligible, is_large, sized_for, with_proposers
 from tests.recommend.models.histories import random_history
 from tests.recommend.test_limits_hold import MOMENT, Limits
 
@@ -104,3 +107,30 @@ def test_blends_are_learned_on_candidates_of_models_that_fit_at_any_scale():
     recipes = choose(evidence.dataset, some, as_of_ms=AS_OF)
     assert set(recipes["hybrid"].shares) <= AT_SCALE
     assert recipes["hybrid"].ndcg > 0
+
+
+def with_pairs(most: int):
+    return LARGE.model_copy(update={"ranking": LARGE.ranking.model_copy(update={"knn_pairs": most})})
+
+
+def test_tracks_are_compared_by_all_their_listeners_while_pairs_are_few_or_there_is_no_time():
+    history = evidence_of(random_world(5)).history
+    pairs = int((history.degree**2).sum())
+    untimed = replace(history, first_at=np.zeros_like(history.first_at))
+    for most, compared in ((pairs, True), (pairs - 1, False)):
+        assert ("item_knn" in eligible(history, with_pairs(most), large=True)) is compared
+        assert ("item_knn" in with_proposers([], history, with_pairs(most))) is compared
+        assert "proximity" in with_proposers([], history, with_pairs(most))
+        assert "item_knn" in eligible(history, with_pairs(most))  # where all is scored it stays
+        assert "item_knn" in eligible(untimed, with_pairs(most), large=True)
+        assert with_proposers([], untimed, with_pairs(most)) == ["item_knn"]
+
+
+def test_a_sample_is_treated_as_all_listeners_are():
+    dataset = evidence_of(random_world(5, users=40, tracks=60, plays=1500)).dataset
+    sample = sample_of(dataset, 10, seed=1)
+    how = sized_for(sample, dataset, with_pairs(4000)).ranking
+    assert how.knn_pairs == 4000 * len(sample.users) // len(dataset.users)
+    for cells in (0, len(dataset.users) * len(dataset.tracks), len(dataset.users) * len(dataset.tracks) - 1):
+        given = SMALL.model_copy(update={"ranking": SMALL.ranking.model_copy(update={"dense_cells": cells})})
+        assert is_large(sample, sized_for(sample, dataset, given)) is is_large(dataset, given)
