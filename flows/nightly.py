@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from features.attribution.attribute import Attributed, attribute_feedback
 from features.compute.budget import Budget
+from features.compute.runner import Runner
 from features.database import open_database
 from features.errors import GateError, NotFoundError, UnreachableError
 from features.memory_limit import in_words, resolve_memory_limit
@@ -34,6 +35,7 @@ from features.schema import plan
 from features.settings import get_settings
 from features.snapshot.clocks import open_inputs
 from features.snapshot.take import take_snapshot
+from flows.shards import RunnerName, open_runner
 from flows.summary import contents_table, summary_markdown
 
 
@@ -129,6 +131,7 @@ def build(
     parameters: NightlyParameters,
     live: str | None,
     memory_limit: int | None = None,
+    shards: Runner | None = None,
 ) -> str:
     """Snapshot to Parquet files of a release; returns its id. What is there already is not built again.
 
@@ -148,7 +151,12 @@ def build(
         return read_manifest(home, release).id
     except NotFoundError:
         budget = Budget(memory_limit or settings.memory_limit)
-        built = build_release(inputs, home, parameters, as_of, reporter.progress, reference=reference, budget=budget)
+        built = build_release(
+            *(inputs, home, parameters, as_of, reporter.progress),
+            reference=reference,
+            budget=budget,
+            runner=shards,
+        )
         most = max(built.peak_memory.values(), default=0)
         if most > budget.limit_bytes:
             get_run_logger().warning(
@@ -167,7 +175,7 @@ def check(release: str, token: int, how: GateParameters, gate: bool) -> str:
 
 
 @stage("publish")
-def publish(release: str, token: int) -> None:
+def publish(release: str, token: int, shards: Runner | None = None) -> None:
     """Upload, without who was erased since it was built, verify, tell the events, switch."""
     settings = get_settings()
     with open_database(settings) as database:
@@ -179,6 +187,7 @@ def publish(release: str, token: int) -> None:
             settings.echotune_hash_key,
             settings.echotune_vectors,
             reporter.progress,
+            shards,
         )
 
 
@@ -245,6 +254,8 @@ def nightly(
     parameter_file: Path | None = None,
     use_parameter_file: bool = True,
     memory_limit: str | None = None,
+    runner: RunnerName = "local",
+    dask_address: str | None = None,
 ) -> Result:
     """Builds the release of one day and makes it the one that readers follow.
 
@@ -260,8 +271,11 @@ def nightly(
         use_parameter_file: False goes without.
         memory_limit: such as `8GB`, of the build; sizes of blocks follow from it, and nothing else. By default as the
             environment has it.
+        runner: `dask` has shards of the work done by a Dask cluster; the release is the same.
+        dask_address: of its scheduler, such as `tcp://HOST:8786`; by default a cluster on this machine, for this run.
 
     Raises:
+        ClusterError: the Dask cluster can't be reached or used.
         InputError: a bad moment, a broken parameter file, or no plays to build from.
         DatabaseError: the database can't be reached after retries, or refuses.
         StorageError: the data folder can't be written.
@@ -275,13 +289,15 @@ def nightly(
     limit = None if memory_limit is None else resolve_memory_limit(memory_limit)
     if use_parameter_file:
         parameters = with_parameter_file(parameters, parameter_file)
-    with open_database(settings) as database:
+    with open_runner(runner, dask_address) as shards, open_database(settings) as database:
+        if shards is not None:
+            log.info("shards are worked on by %d Dask workers", shards.workers)
         keep_schema()
         with hold_lease(database) as token:
             taken = snapshot_inputs(bound, whole)
             pointer = read_pointer(database)
             live = pointer.release if pointer else None
-            release = build(moment, known, parameters, live, limit)
+            release = build(moment, known, parameters, live, limit, shards)
             if release == live:
                 log.info("release %s is what the inputs give, and live already", live)
             else:
@@ -297,7 +313,7 @@ def nightly(
             if manifest is not None:  # of a live one the books may be unfinished, or documents lost
                 # asked here: where publishing is tried again, the first try may have written
                 published = release != live or must_be_written(database, release)
-                publish(release, token)
+                publish(release, token, shards)
                 if mirror_lists:
                     mirror(release, token)
             prune_releases(token)

@@ -85,13 +85,24 @@ class ReleaseDocuments:
     _encoded_tracks: dict[str, RawBSONDocument] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Metadata by track. Threads may both encode a track: to the same bytes."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """With the tracks, for those who have not got the folder."""
+        return {**self.__dict__, "_encoded_tracks": {}, "_tracks": self._tracks}
+
     def chunks(self, output: str) -> int:
         """How many chunks an output has; a chunk is a row group of its Parquet file."""
         return int(pq.ParquetFile(self.folder / f"{output}.parquet").num_row_groups)
 
     def chunk(self, output: str, number: int) -> list[RawBSONDocument]:
         """The encoded documents of one chunk, in order; the same bytes every time."""
-        table = pq.ParquetFile(self.folder / f"{output}.parquet").read_row_group(number)
+        return self.encoded(output, self.rows(output, number))
+
+    def rows(self, output: str, number: int) -> pa.Table:
+        """The rows of one chunk."""
+        return pq.ParquetFile(self.folder / f"{output}.parquet").read_row_group(number)
+
+    def encoded(self, output: str, table: pa.Table) -> list[RawBSONDocument]:
+        """The documents of some rows; needs no file where this has come from another process."""
         encoded = self._alike(output, table) if output in ALIKE and len(table) else None
         if encoded is None:
             make = self._recommendations if output == "recommendations" else self._features

@@ -1,18 +1,21 @@
 """Upload, verify, switch, roll back: from Parquet files to what readers follow, and back."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from bson.raw_bson import RawBSONDocument
 from pydantic import SecretStr
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from features.ahead import in_order
+from features.cluster.database import WorkerDatabase
+from features.compute.runner import Runner
 from features.database import DUPLICATE_KEY, Document, split_documents, translated_errors
 from features.erasure.files import leave_out_erased
 from features.erasure.tombstones import read_tombstones
@@ -50,6 +53,7 @@ def publish_release(
     hash_key: SecretStr | None = None,
     vectors: str = "double",
     progress: Progress = silent,
+    runner: Runner | None = None,
 ) -> Manifest:
     """Makes a release on disk the live one: without who was erased since, uploaded, verified, told to `events`.
 
@@ -64,6 +68,7 @@ def publish_release(
         hash_key: of the tombstones.
         vectors: how they are stored, "double" or "float32".
         progress: called chunk by chunk.
+        runner: sends the chunks; threads of this process by default.
 
     Returns:
         Its manifest.
@@ -78,7 +83,7 @@ def publish_release(
         check_lease(database, token)  # files change too
         manifest = leave_out_erased(home, release, read_tombstones(database, hash_key))
         _refuse_run_out(manifest, release_folder(home, release))
-        verify(database, manifest, upload(database, home, manifest, token, vectors, progress), progress)
+        verify(database, manifest, upload(database, home, manifest, token, vectors, progress, runner), progress)
         with under_lease(database, token):
             append_events(database, home, manifest)
     manifest = read_manifest(home, release)
@@ -144,8 +149,11 @@ def upload(
     token: int,
     vectors: str = "double",
     progress: Progress = silent,
+    runner: Runner | None = None,
 ) -> dict[str, str]:
     """Writes a release's documents chunk by chunk, going on where an earlier run stopped.
+
+    Chunks are encoded and sent by threads of this process, or by whoever the runner has; the ledger is kept here.
 
     Returns:
         For each output the digest of its documents as they were sent, for `verify`.
@@ -165,11 +173,11 @@ def upload(
         update(database, manifest.id, token, {"$unset": past})
     ledger = record(database, manifest, token, "uploading", vectors=vectors)["ledger"]
     digests = {}
+    send = _on_threads(database, documents, token) if runner is None else _elsewhere(database, documents, token, runner)
     for output in OUTPUTS:
         chunks = documents.chunks(output)
         sent, total = _noted(ledger, output)
-        sending = [partial(_sent, database, documents, output, number, token) for number in range(sent, chunks)]
-        for number, digest in enumerate(in_order(sending, IN_FLIGHT, ahead=1), start=sent):
+        for number, digest in enumerate(send(output, range(sent, chunks)), start=sent):
             total = (total + digest) % MODULUS
             update(database, manifest.id, token, {"$set": {f"ledger.{output}": {str(number): f"{total:016x}"}}})
             progress(f"writing {output}", number + 1, chunks)
@@ -177,15 +185,42 @@ def upload(
     return digests
 
 
-def _sent(
-    database: Database[Document], documents: ReleaseDocuments, output: str, number: int, token: int
-) -> Iterator[int]:
-    """Sends one chunk, then gives the digest of its documents. Runs in a thread of its own."""
-    chunk = documents.chunk(output, number)
+Send = Callable[[str, range], Iterator[int]]
+"""Sends some chunks of an output; gives the digest of each one's documents, in order, when they are written."""
+
+
+def _on_threads(database: Database[Document], documents: ReleaseDocuments, token: int) -> Send:
+    def one(output: str, number: int) -> Iterator[int]:
+        yield _sent(database, documents.chunk(output, number), output, token)
+
+    def send(output: str, numbers: range) -> Iterator[int]:
+        return in_order([partial(one, output, number) for number in numbers], IN_FLIGHT, ahead=1)
+
+    return send
+
+
+def _elsewhere(database: Database[Document], documents: ReleaseDocuments, token: int, runner: Runner) -> Send:
+    """The rows go to a worker, which makes documents of them and writes them itself."""
+    where, maker = runner.share(WorkerDatabase(database)), runner.share(documents)
+
+    def send(output: str, numbers: range) -> Iterator[int]:
+        rows = (documents.rows(output, number) for number in numbers)
+        return runner.ordered(send_rows, [where, maker, output, token], rows)
+
+    return send
+
+
+def send_rows(where: WorkerDatabase, maker: ReleaseDocuments, output: str, token: int, rows: pa.Table) -> int:
+    """Writes one chunk from wherever this runs. Twice is as good as once: the documents are the same."""
+    return _sent(where.get(), maker.encoded(output, rows), output, token)
+
+
+def _sent(database: Database[Document], chunk: list[RawBSONDocument], output: str, token: int) -> int:
+    """Sends one chunk; the digest of its documents."""
     digest = _digest(bytes(document.raw) for document in chunk)
     with under_lease(database, token):
         _insert(database, OUTPUTS[output], chunk)
-    yield digest
+    return digest
 
 
 def _noted(ledger: Mapping[str, Mapping[str, str]], output: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from features.settings import get_settings
 from features.storage import translated_storage_errors
 from flows.commands.options import NoParameterFile, Pairs, ParametersFile
 from flows.console import progress_bars, say, show_table
+from flows.shards import RunnerName, check_runner
 
 MIN_FREE_BYTES = 64_000_000
 """Below this a run would fail half-way, or not even get Prefect's own small database written."""
@@ -46,6 +47,12 @@ def run(
     memory_limit: Annotated[
         str | None, typer.Option(help="Memory the build may take, such as 8GB: it works on less at once, no more.")
     ] = None,
+    runner: Annotated[
+        RunnerName, typer.Option(help="Who works on shards: this process, or a Dask cluster. The release is the same.")
+    ] = "local",
+    dask_address: Annotated[
+        str | None, typer.Option(help="The cluster's scheduler, tcp://HOST:PORT; one on this machine by default.")
+    ] = None,
 ) -> None:
     """Build the day's release and make it live, then note what listeners made of the lists they had."""
     publish_release(
@@ -58,6 +65,8 @@ def run(
         parameters_file=parameters_file,
         use_parameter_file=not no_parameter_file,
         memory_limit=memory_limit,
+        runner=runner,
+        dask_address=dask_address,
     )
 
 
@@ -72,12 +81,15 @@ def publish_release(
     parameters_file: Path | None = None,
     use_parameter_file: bool = True,
     memory_limit: str | None = None,
+    runner: RunnerName = "local",
+    dask_address: str | None = None,
 ) -> None:
     """Runs the flow in this process and prints what it did; the last line is `release ID live`."""
     parameters = with_settings(pairs)
     resolve_moments(as_of, known_at, datetime.now(UTC))  # a wrong date shows before anything is started
     if memory_limit is not None:
         resolve_memory_limit(memory_limit)
+    check_runner(runner, dask_address)
     settings = get_settings()
     file = (
         find_parameter_file(settings.echotune_home, parameters_file) if use_parameter_file else None
@@ -97,6 +109,8 @@ def publish_release(
                 parameter_file=parameters_file,
                 use_parameter_file=use_parameter_file,
                 memory_limit=memory_limit,
+                runner=runner,
+                dask_address=dask_address,
             )
         manifest = read_manifest_or_none(settings.echotune_home, result.release)
     if file is not None:
