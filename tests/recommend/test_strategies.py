@@ -354,7 +354,9 @@ def test_a_blend_learns_nothing_from_what_nobody_has_heard():
     heard = np.isin(np.arange(20), [9, 12])
     learned = []
     for taken, likeness in ((heard, ALIKE), (heard | FRESH, np.where(FRESH, -1.0, ALIKE))):
-        blend = strategies._learned(field_where(taken, ease=LIKED, content=likeness), ["ease", "content"], strategies.LEAST_SAY)
+        blend = strategies._learned(
+            field_where(taken, ease=LIKED, content=likeness), ["ease", "content"], strategies.LEAST_SAY
+        )
         learned.append(blend.shares | blend.roots)
     assert learned[0] == learned[1]
     assert learned[0]["ease"] != learned[0]["content"]
