@@ -41,7 +41,7 @@ from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.filters import Filters
 from features.recommend.lists import ListMaker
 from features.recommend.rerank import Shaper
-from features.recommend.strategies import choose
+from features.recommend.strategies import choose, sized_for
 from features.release import outputs
 from features.release.list_blocks import write_lists
 from features.release.manifest import Manifest, code_version, release_folder, release_id
@@ -214,8 +214,10 @@ def _chosen(
 ) -> tuple[dict[str, Recipe], dict[str, float]]:
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
     with stages("choosing models"):
+        sample = sample_of(dataset, sample_size(parameters), parameters.ranking.seed)
+        parameters = sized_for(sample, dataset, parameters)
         split = split_by_time(
-            sample_of(dataset, sample_size(parameters), parameters.ranking.seed),
+            sample,
             as_of_ms=as_of_ms,
             holdout_days=parameters.evaluation.holdout_days,
             half_life_days=parameters.interactions.half_life_days,
