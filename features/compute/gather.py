@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from features.compute.nearest import offer
 from features.compute.shards import over_shards
 
 ROWS_A_SHARD = 1024
@@ -21,7 +20,7 @@ ROWS_A_SHARD = 1024
 def entries_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n, m) entries of a CSR matrix with sorted indices, of its type; 0 for what is not stored."""
     out = np.zeros(columns.shape, matrix.dtype)
-    _over_rows(
+    over_rows(
         len(rows),
         lambda start, stop: _entries(
             matrix.indptr, matrix.indices, matrix.data, rows[start:stop], columns[start:stop], out[start:stop]
@@ -33,7 +32,7 @@ def entries_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> 
 def products_at(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n, m) float32 products of rows of `left` (·, d) and rows of `right` (·, d), both C-contiguous."""
     out = np.zeros(columns.shape, np.float32)
-    _over_rows(
+    over_rows(
         len(rows),
         lambda start, stop: _products(left, right, rows[start:stop], columns[start:stop], out[start:stop]),
     )
@@ -46,10 +45,10 @@ def likeness_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, col
 
     def shard(start: int, stop: int) -> None:
         _likeness(
-            *(*_arrays(left), *_arrays(right), right.shape[1]), rows[start:stop], columns[start:stop], out[start:stop]
+            *(*arrays(left), *arrays(right), right.shape[1]), rows[start:stop], columns[start:stop], out[start:stop]
         )
 
-    _over_rows(len(rows), shard)
+    over_rows(len(rows), shard)
     return out
 
 
@@ -62,39 +61,19 @@ def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns
     out = np.zeros(columns.shape, np.float32)
 
     def shard(start: int, stop: int) -> None:
-        _sums(*_arrays(left), *_arrays(right), right.shape[1], rows[start:stop], columns[start:stop], out[start:stop])
+        _sums(*arrays(left), *arrays(right), right.shape[1], rows[start:stop], columns[start:stop], out[start:stop])
 
-    _over_rows(len(rows), shard)
+    over_rows(len(rows), shard)
     return out
 
 
-def best_sums(
-    left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, k: int, without: sp.csr_matrix | None = None
-) -> np.ndarray:
-    """(n, k) int32: the columns of the k highest entries above 0 of rows of the product, -1 for fewer; in no order.
-
-    Of equal ones the lower column is in. Entries of `without`, of the shape of the product, are left out.
-    """
-    out = np.full((len(rows), k), -1, np.int32)
-    if without is None:
-        without = sp.csr_matrix((left.shape[0], right.shape[1]), dtype=bool)
-
-    def shard(start: int, stop: int) -> None:
-        _best(
-            *(*_arrays(left), *_arrays(right), right.shape[1]),
-            *(without.indptr, without.indices, rows[start:stop], out[start:stop]),
-        )
-
-    if k:
-        _over_rows(len(rows), shard)
-    return out
-
-
-def _arrays(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def arrays(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A CSR matrix as compiled functions take it: where rows begin, columns, values."""
     return matrix.indptr, matrix.indices, matrix.data
 
 
-def _over_rows(count: int, shard: Callable[[int, int], None]) -> None:
+def over_rows(count: int, shard: Callable[[int, int], None]) -> None:
+    """Runs `shard(start, stop)` over so many rows, a thousand at a time, on the threads there are."""
     ranges = [(start, min(start + ROWS_A_SHARD, count)) for start in range(0, count, ROWS_A_SHARD)]
     over_shards(shard, ranges, numba.get_num_threads())
 
@@ -211,43 +190,3 @@ def _sums(
             source = indices[at]
             for place in range(right_indptr[source], right_indptr[source + 1]):
                 sums[right_indices[place]] = np.float32(0.0)
-
-
-@njit(nogil=True, cache=True)
-def _best(
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    data: np.ndarray,
-    right_indptr: np.ndarray,
-    right_indices: np.ndarray,
-    right_data: np.ndarray,
-    width: int,
-    without_indptr: np.ndarray,
-    without_indices: np.ndarray,
-    rows: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    sums = np.zeros(width, np.float32)
-    seen = np.zeros(width, np.bool_)
-    touched = np.empty(width, np.int32)
-    values = np.empty(out.shape[1], np.float32)
-    for row in range(len(rows)):
-        count = 0
-        for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
-            source = indices[at]
-            for place in range(right_indptr[source], right_indptr[source + 1]):
-                column = right_indices[place]
-                sums[column] += data[at] * right_data[place]
-                if not seen[column]:
-                    seen[column] = True
-                    touched[count] = column
-                    count += 1
-        for at in range(without_indptr[rows[row]], without_indptr[rows[row] + 1]):
-            sums[without_indices[at]] = np.float32(0.0)
-        held = 0
-        for at in range(count):
-            column = touched[at]
-            if sums[column] > 0:
-                held = offer(out[row], values, held, column, sums[column])
-            sums[column] = np.float32(0.0)
-            seen[column] = False

@@ -20,8 +20,8 @@ from typing import NamedTuple, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.best_sums import best_sums
 from features.compute.dataset import Catalog
-from features.compute.gather import best_sums
 from features.compute.topk import top_k
 from features.recommend.cold import HARDLY_ANYBODY
 from features.recommend.history import History

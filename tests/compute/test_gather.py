@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.compute import gather
-from features.compute.gather import best_sums, entries_at, likeness_at, products_at, sums_at
+from features.compute.best_sums import best_sums
+from features.compute.gather import entries_at, likeness_at, products_at, sums_at
 from features.compute.topk import top_k
 
 seeds = st.integers(0, 2**32 - 1)
