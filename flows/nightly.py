@@ -107,12 +107,14 @@ def keep_schema() -> None:
 
 
 @stage("snapshot")
-def snapshot_inputs(bound: datetime, whole: bool) -> Taken:
+def snapshot_inputs(bound: datetime, whole: bool, shards: Runner | None = None) -> Taken:
     """Everything known up to `bound` to Parquet; what was read before is not read again."""
     settings = get_settings()
     with open_database(settings) as database:
         snapshot = take_snapshot(
-            database, settings.echotune_home, bound, reporter.progress, settings.echotune_hash_key, whole=whole
+            *(database, settings.echotune_home, bound, reporter.progress, settings.echotune_hash_key),
+            whole=whole,
+            runner=shards,
         )
     log = get_run_logger()
     for name, table in snapshot.tables.items():
@@ -294,7 +296,7 @@ def nightly(
             log.info("shards are worked on by %d Dask workers", shards.workers)
         keep_schema()
         with hold_lease(database) as token:
-            taken = snapshot_inputs(bound, whole)
+            taken = snapshot_inputs(bound, whole, shards)
             pointer = read_pointer(database)
             live = pointer.release if pointer else None
             release = build(moment, known, parameters, live, limit, shards)

@@ -13,6 +13,7 @@ from features.errors import ClusterError, InputError
 
 ADDRESS = re.compile(r"(tcp|tls)://[^\s/@]+:\d{1,5}")
 CONNECT_S = 10.0
+SILENT = logging.CRITICAL + 1
 
 
 def check_address(address: str) -> None:
@@ -88,7 +89,7 @@ def _own_cluster(workers: int) -> Iterator[Any]:
             processes=True,
             host="127.0.0.1",
             dashboard_address=None,
-            silence_logs=logging.CRITICAL,
+            silence_logs=SILENT,
         ) as cluster,
     ):
         yield cluster
@@ -114,7 +115,7 @@ def _quiet() -> Iterator[None]:
     """Dask's own lines are for those who look after a cluster; a person here gets one, of what went wrong."""
     log = logging.getLogger("distributed")
     level = log.level
-    log.setLevel(logging.CRITICAL)
+    log.setLevel(SILENT)
     try:
         yield
     finally:

@@ -167,6 +167,11 @@ class DaskRunner:
             return self._client.scatter([value], broadcast=broadcast, hash=False, timeout=self._patience_s)[0]
         except TimeoutError:
             raise self._deserted() from None
+        except Exception as error:
+            self._has_workers()  # says so where it is the scheduler that is gone
+            raise ClusterError(
+                f"a Dask worker can't take in what is sent to it ({type(error).__name__}); its log says why"
+            ) from error
 
     def _has_workers(self) -> bool:
         if self._client.status != "running":

@@ -42,5 +42,12 @@ def run_shard(function: Callable[..., Any], expected: Mapping[str, str], *argume
 
 
 def look() -> tuple[dict[str, str], float]:
-    """What this process computes with, and its clock, in seconds since 1970."""
+    """What this process computes with, and its clock, in seconds since 1970; makes sure that it has all that is needed.
+
+    Raises:
+        ImportError: it has not.
+    """
+    import features.release.build
+    import features.release.publish  # noqa: F401
+
     return fingerprint(), time.time()

@@ -1,7 +1,7 @@
 """One collection at work: its documents as rows, a batch at a time, and the parts and figures that come of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from features.ahead import in_order
-from features.database import Document
+from features.cluster.database import WorkerDatabase
+from features.compute.runner import Runner
+from features.database import Document, translated_errors
 from features.erasure.tombstones import ERASED, Tombstones
 from features.progress import Progress
 from features.snapshot.fields import Source
@@ -33,6 +35,11 @@ READERS = 2
 process has two cores."""
 AHEAD = 8
 """Batches that each of them may be ahead, some 50 MB of plays: as many as are read while a part is written."""
+MOST_DOCUMENTS = 1_000_000
+"""Of what a worker reads at once: it and this process each hold them, some 200 MB of plays."""
+
+Rows = tuple[int, pa.Table, pa.Table]
+"""A batch as its bytes, rows that can be used, and those set aside."""
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Books:
         erased: who is let into no part.
         progress: called after each batch.
         readers: threads that read; what comes of it is the same for any number.
+        runner: reads where there are several stretches to be read, to the same end; None for nobody.
         aside: documents that can't be used.
         notes: lines for a person.
         documents: how many the server was asked for.
@@ -63,6 +71,7 @@ class Books:
     erased: Tombstones
     progress: Progress
     readers: int = READERS
+    runner: Runner | None = None
     aside: list[pa.Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     documents: int = 0
@@ -71,8 +80,8 @@ class Books:
 
     @property
     def reader(self) -> Collection[Document]:
-        """A secondary serves when the deployment has one."""
-        return self.database.get_collection(self.source.collection, read_preference=ReadPreference.SECONDARY_PREFERRED)
+        """The collection, as it is read."""
+        return _to_read(self.database, self.source)
 
     def no_rows(self) -> pa.Table:
         """An empty table with the columns of the rows."""
@@ -86,21 +95,28 @@ class Books:
 
     def read(self, *queries: Mapping[str, Any], sort: str | None = None) -> Iterator[tuple[pa.Table, pa.Table]]:
         """The documents that meet each query in turn, a batch at a time: usable rows, and those set aside."""
-        for size, good, bad in in_order([partial(self._rows, query, sort) for query in queries], self.readers, AHEAD):
+        by_workers = self.runner is not None and len(queries) > 1
+        found = self._by_workers(queries, sort) if by_workers else self._by_threads(queries, sort)
+        for size, good, bad in found:
             usable, gone = _without_erased(good, self.erased)
             self.bytes += size
             self.documents += good.num_rows + bad.num_rows
             self.progress(f"reading {self.source.collection}", self.documents, None)
             yield _known_by(usable, self.bound), pa.concat_tables([bad, gone])
 
-    def _rows(self, query: Mapping[str, Any], sort: str | None) -> Iterator[tuple[int, pa.Table, pa.Table]]:
-        """Batches as their bytes, rows that can be used, and those set aside. Runs in a thread of its own."""
-        cursor = self.reader.find_raw_batches(query, self.source.projection, batch_size=BATCH_DOCUMENTS)
-        with closing(cursor):
-            for raw in cursor.sort(sort, 1) if sort is not None else cursor:
-                batch = read_batch(raw, self.source)
-                good, bad = split(batch.rows, self.source.table, self.bound)
-                yield len(raw), good, pa.concat_tables([batch.set_aside, bad])
+    def _by_threads(self, queries: Sequence[Mapping[str, Any]], sort: str | None) -> Iterator[Rows]:
+        return in_order([partial(self._batches, query, sort) for query in queries], self.readers, AHEAD)
+
+    def _by_workers(self, queries: Sequence[Mapping[str, Any]], sort: str | None) -> Iterator[Rows]:
+        """A stretch that is too much for one is read here: nobody but this process takes it batch by batch."""
+        assert self.runner is not None
+        how = [self.runner.share(WorkerDatabase(self.database)), self.source, self.bound, sort, MOST_DOCUMENTS]
+        stretches = self.runner.ordered(read_stretch, how, queries, self.runner.workers + 1)
+        for query, stretch in zip(queries, stretches, strict=True):
+            yield from self._batches(query, sort) if stretch is None else stretch
+
+    def _batches(self, query: Mapping[str, Any], sort: str | None) -> Iterator[Rows]:
+        return _batches(self.reader, self.source, self.bound, query, sort)
 
     def write_all(self, query: Mapping[str, Any]) -> list[Part]:
         """All documents that meet a query, as parts; those set aside into the books."""
@@ -130,6 +146,36 @@ class Books:
         used = sum(part.rows for part in (*loose, *of_parts))
         fetched = (self.documents, self.bytes)
         return TableSummary(used + aside.num_rows, used, aside.num_rows, reasons, loose, fetched=fetched, **of_spans)
+
+
+def read_stretch(
+    where: WorkerDatabase, source: Source, bound: datetime, sort: str | None, most: int, query: Mapping[str, Any]
+) -> list[Rows] | None:
+    """The batches of one query, read from wherever this runs; None where they have more than so many documents."""
+    documents, found = 0, []
+    with translated_errors():
+        for batch in _batches(_to_read(where.get(), source), source, bound, query, sort):
+            found.append(batch)
+            documents += batch[1].num_rows + batch[2].num_rows
+            if documents > most:
+                return None
+    return found
+
+
+def _batches(
+    collection: Collection[Document], source: Source, bound: datetime, query: Mapping[str, Any], sort: str | None
+) -> Iterator[Rows]:
+    cursor = collection.find_raw_batches(query, source.projection, batch_size=BATCH_DOCUMENTS)
+    with closing(cursor):
+        for raw in cursor.sort(sort, 1) if sort is not None else cursor:
+            batch = read_batch(raw, source)
+            good, bad = split(batch.rows, source.table, bound)
+            yield len(raw), good, pa.concat_tables([batch.set_aside, bad])
+
+
+def _to_read(database: Database[Document], source: Source) -> Collection[Document]:
+    """A secondary serves when the deployment has one."""
+    return database.get_collection(source.collection, read_preference=ReadPreference.SECONDARY_PREFERRED)
 
 
 def _without_erased(rows: pa.Table, erased: Tombstones) -> tuple[pa.Table, pa.Table]:

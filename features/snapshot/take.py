@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 from pymongo.database import Database
 
+from features.compute.runner import Runner
 from features.database import Document, translated_errors
 from features.dates import to_millisecond
 from features.erasure.tombstones import Tombstones, read_tombstones
@@ -44,6 +45,7 @@ def take_snapshot(
     *,
     whole: bool = False,
     readers: int = READERS,
+    runner: Runner | None = None,
 ) -> Snapshot:
     """Reads what has become known since the last snapshot, up to `bound`, and returns the new one.
 
@@ -59,6 +61,7 @@ def take_snapshot(
         hash_key: by which erased persons are known; needed once there are any.
         whole: read everything, whatever is there.
         readers: threads that read; the snapshot is the same for any number.
+        runner: reads a whole history of plays, a stretch at a time, to the same files; these threads by default.
 
     Raises:
         InputError: there are erased persons, and the key is missing or another.
@@ -73,7 +76,7 @@ def take_snapshot(
     number = next_number(folder)
     tables: dict[str, TableSummary] = {}
     for source in SOURCES:
-        books = Books(database, source, folder, number, bound, erased, progress, readers)
+        books = Books(database, source, folder, number, bound, erased, progress, readers, runner)
         with translated_errors():
             if source.in_spans:
                 tables[source.table] = _take_plays(books, former)

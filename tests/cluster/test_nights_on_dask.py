@@ -17,6 +17,7 @@ from features.release.ledger import hold_lease
 from features.release.manifest import Manifest, release_folder
 from features.release.publish import publish_release
 from features.schema import names, plan
+from features.snapshot import plays
 from features.snapshot.take import take_snapshot
 from features.sources.sample import SampleSpec, make_sample, write_sample
 
@@ -30,13 +31,20 @@ def filled(database: Database, home: Path) -> Database:
     plan.apply(database)
     sample = make_sample(SampleSpec(users=60, tracks=150, days=20, seed=3), end=AS_OF)
     write_sample(database, sample, home=home, now=AS_OF + timedelta(hours=1))
+    plays = database[names.LISTENING_HISTORY]
+    for weeks in range(4):  # as if imported week by week, so that there are stretches to share out
+        played = {"playedAt": {"$lte": AS_OF - timedelta(weeks=weeks)}}
+        plays.update_many(played, {"$set": {"importedAt": AS_OF - timedelta(weeks=weeks)}})
+    early = {"playedAt": {"$lte": AS_OF - timedelta(days=18)}}
+    plays.update_many(early, {"$set": {"completionRate": "whole"}}, bypass_document_validation=True)
     return database
 
 
 def night(database: Database, home: Path, runner: DaskRunner | None) -> tuple[Manifest, dict[str, list[Any]]]:
     """Snapshot to published documents; returns those, without the moments that are of this night alone."""
-    with hold_lease(database) as token:
-        inputs = take_snapshot(database, home, AS_OF + timedelta(hours=2))
+    with hold_lease(database) as token, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plays, "STRETCHED_DOCUMENTS", 0)
+        inputs = take_snapshot(database, home, AS_OF + timedelta(hours=2), runner=runner)
         manifest = build_release(inputs, home, FEW, AS_OF, budget=SMALL_BLOCKS, runner=runner)
         publish_release(database, home, manifest.id, token, runner=runner)
     documents = {
@@ -70,6 +78,16 @@ def test_the_release_has_the_same_id_and_the_same_documents(nights):
     assert dask.counts == local.counts
     assert len(by_local[names.RECOMMENDATIONS]) > 100
     assert by_dask == by_local
+
+
+def test_the_snapshot_is_the_same_to_the_byte(nights):
+    (home, _, _), (other, _, _) = nights
+    mine, theirs = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("snapshot/**/*") if path.is_file()}
+        for folder in (home, other)
+    )
+    assert any("/plays/" in name for name in mine)
+    assert theirs == mine
 
 
 def test_the_files_are_the_same_but_for_what_was_measured(nights):
