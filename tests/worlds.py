@@ -13,7 +13,8 @@ from features.compute.overlaps import similar_users
 from features.parameters import NightlyParameters
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.history import build_history
-from features.recommend.lists import RankedList, recommend
+from features.recommend.lists import recommend
+from features.recommend.ranked import RankedList
 from features.recommend.rerank import Shaper
 from features.recommend.strategies import eligible, fixed, is_large
 from features.schema.names import AUDIO_NAMES

@@ -58,7 +58,12 @@ def _fill(
 def row_entries(matrix: sp.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(m,) each: of the entries of some rows the place of the row in `rows`, the column and the value."""
     begin, end = matrix.indptr[rows].astype(np.int64), matrix.indptr[rows + 1].astype(np.int64)
-    length = end - begin
-    ends = np.cumsum(length)
-    place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + length, length)
-    return np.repeat(np.arange(len(rows)), length), matrix.indices[place], matrix.data[place]
+    place = spans(begin, end)
+    return np.repeat(np.arange(len(rows)), end - begin), matrix.indices[place], matrix.data[place]
+
+
+def spans(first: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """All whole numbers of (n,) spans, one span behind the other."""
+    size = ends - first
+    behind = np.cumsum(size)
+    return np.arange(int(behind[-1]) if len(behind) else 0) + np.repeat(first - behind + size, size)

@@ -117,21 +117,22 @@ class ListFaults:
         return ListFaults(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
 
 
-def faults_of(
-    scores: Sequence[np.ndarray], reasons: Sequence[Sequence[Sequence[str]]], forbidden: int = 0
-) -> ListFaults:
+def faults_of(size: np.ndarray, scores: np.ndarray, explained: np.ndarray, forbidden: int = 0) -> ListFaults:
     """What is wrong with some lists.
 
     Args:
-        scores: a (n,) array a list.
-        reasons: n lists of texts a list.
+        size: (l,) int, entries of each list.
+        scores: (m,) float, of the entries of all lists, one list behind the other.
+        explained: (m,) bool, whether there is a reason.
         forbidden: recommended tracks that their user must not be shown.
     """
+    within = np.ones(len(scores), bool)
+    within[np.cumsum(size)[:-1]] = False  # where a list begins nothing rises
     return ListFaults(
-        len(scores),
-        sum(int((~((values >= 0) & (values <= 1))).sum()) for values in scores),
-        sum(int((np.diff(values) > 0).sum()) for values in scores),
-        sum(len(values) - sum(map(any, entry)) for values, entry in zip(scores, reasons, strict=True)),
+        len(size),
+        int((~((scores >= 0) & (scores <= 1))).sum()),
+        int((within[1:] & (np.diff(scores) > 0)).sum()),
+        int((~explained).sum()),
         forbidden,
     )
 

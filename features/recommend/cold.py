@@ -9,10 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.dataset import Dataset
+from features.compute.gather import entries_at
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Interactions
 from features.compute.topk import top_k
 from features.recommend.columns import each
+from features.recommend.texts import Sentences, distinct_texts
 
 HOME_LISTENERS = 200.0
 """Listeners of a country from which on it says as much of what is popular there as everybody does."""
@@ -29,7 +31,7 @@ class Markets:
 
     Attributes:
         countries: row of each country that somebody has in their account.
-        counts: (countries, tracks) int64 CSR, listeners.
+        counts: (countries, tracks) int64 CSR, listeners; indices sorted.
         size: (countries,) int64, who listens to anything.
         everywhere: (tracks,) int64, listeners, of whatever country.
         listeners: who listens to anything.
@@ -52,7 +54,8 @@ class Markets:
         plays = (interactions.plays > 0).astype(np.int64)
         active = (np.diff(plays.indptr) > 0).astype(np.int64)
         everywhere = np.bincount(plays.indices, minlength=plays.shape[1])
-        return cls(countries, (lives_in @ plays).tocsr(), lives_in @ active, everywhere, int(active.sum()))
+        counts = (lives_in @ plays).tocsr().sorted_indices()
+        return cls(countries, counts, lives_in @ active, everywhere, int(active.sum()))
 
     def scores(self, country: str | None, home_listeners: float = HOME_LISTENERS) -> np.ndarray:
         """(tracks,) float64: what is popular there; -inf for what nobody listens to anywhere.
@@ -82,15 +85,25 @@ class Markets:
         row = self.countries.get(country) if country is not None else None
         return row is not None and bool(self.size[row] > 0)
 
-    def reasons(self, country: str | None, tracks: np.ndarray) -> list[list[str]]:
-        """One or two for each track: how many listen to it there, and everywhere."""
-        row = self.countries.get(country) if country is not None else None
-        here = np.zeros(len(tracks), np.int64) if row is None else self.counts[row].toarray()[0][tracks]
-        return [
-            ([f"Played by {_listeners(int(home))} in {country}"] if home else [])
-            + [f"Played by {_listeners(int(self.everywhere[track]))}"]
-            for track, home in zip(tracks.tolist(), here, strict=True)
-        ]
+    def reasons(self, countries: Sequence[str | None], owner: np.ndarray, tracks: np.ndarray) -> Sentences:
+        """One or two for each entry of some lists: how many listen to it there, and everywhere.
+
+        Args:
+            countries: (n,) of the lists.
+            owner: (m,) the list of each entry.
+            tracks: (m,) its track.
+        """
+        names = list(self.countries)
+        rows = np.array([-1 if country is None else self.countries.get(country, -1) for country in countries], np.int64)
+        known = np.flatnonzero(rows[owner] >= 0)
+        row, here = rows[owner[known]], np.zeros(len(tracks), np.int64)
+        here[known] = entries_at(self.counts, row, tracks[known, None])[:, 0]
+        at_home = np.flatnonzero(here)
+        home = distinct_texts(
+            lambda row, count: f"Played by {_listeners(count)} in {names[row]}", rows[owner[at_home]], here[at_home]
+        )
+        everywhere = distinct_texts(lambda count: f"Played by {_listeners(count)}", self.everywhere[tracks])
+        return Sentences.in_turn(len(tracks), [(at_home, home), (np.arange(len(tracks)), everywhere)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,55 +1,38 @@
 """Ranked lists: for each user every strategy there is evidence for."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from features.compute.profiles import EVIDENCE_PLAYS
-from features.compute.rows import sparse_row
+from features.compute.rows import row_entries
 from features.compute.shards import Range
 from features.recommend.cold import Markets, new_reason
 from features.recommend.evidence import Evidence
-from features.recommend.reasons import MOST_REASONS, Explained, Explainer
+from features.recommend.ranked import (
+    BASES,
+    EVERYBODY,
+    LISTED,
+    MARKET,
+    PLAYS,
+    POPULAR,
+    STATED,
+    STRATEGIES,
+    RankedLists,
+)
+from features.recommend.reasons import Explainer, Told
 from features.recommend.rerank import Ranked, Shaper
+from features.recommend.seeds import MOST_SEEDS
 from features.recommend.stated import has_stated, stated_reasons, stated_scores
+from features.recommend.texts import Sentences, distinct_texts
 
 BLOCK_CELLS = 4_000_000
 """Cells of one dense users × tracks block; some ten such arrays live at once, 320 MB."""
-STRATEGIES = ("collaborative", "content-based", "hybrid")
-PLAYS, STATED, MARKET, EVERYBODY = "plays", "stated", "market", "popular"
-"""What a list rests on, from the most evidence to the least: the steps of the ladder that a newcomer climbs."""
 STATED_CONFIDENCE, POPULAR_CONFIDENCE = 0.6, 0.5
 """What a full list is trusted without a play: a little more when it is made of the user's own words."""
-
-
-@dataclass(frozen=True, eq=False)
-class RankedList:
-    """One user's list under one strategy.
-
-    Attributes:
-        user: number of the user.
-        strategy: "collaborative", "content-based", "hybrid" or "popular".
-        tracks: (n,) int32, best first.
-        scores: (n,) float64 in [0, 1], not rising; what they mean is said in `Shaper.lists`.
-        reasons: one to three for each track.
-        seeds: the user's own tracks that moved the list most, at most five.
-        confidence: in [0, 1].
-        basis: "plays", "stated", "market" or "popular": what the list rests on.
-        explored: of the tracks, those that stand where they are to be given a chance.
-    """
-
-    user: int
-    strategy: str
-    tracks: np.ndarray
-    scores: np.ndarray
-    reasons: list[list[str]]
-    seeds: list[int]
-    confidence: float
-    basis: str = PLAYS
-    explored: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +69,8 @@ class ListMaker:
         step = max(1, self.cells // max(self.evidence.width, 1))
         return [(start, min(users, start + step)) for start in range(0, users, step)]
 
-    def lists(self, start: int, stop: int) -> list[RankedList]:
-        """The lists of users [start, stop), in the order of their numbers.
+    def lists(self, start: int, stop: int) -> RankedLists:
+        """The lists of users [start, stop), in the order of their numbers and of `LISTED`.
 
         A user with any weight gets collaborative, content-based and hybrid lists, those that are not empty. One
         without, who has stated genres, artists or a sound, gets a content-based list made of that. Whoever has no list
@@ -97,10 +80,10 @@ class ListMaker:
         a stated list 0.6 and for the popular list 0.5 stand in for the evidence.
         """
         users = np.arange(start, stop)
-        return list(_recommend_block(self.evidence, self.explainer, self.shaper, self.markets, users, self.cells))
+        return _recommend_block(self.evidence, self.explainer, self.shaper, self.markets, users, self.cells)
 
 
-def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> Iterator[list[RankedList]]:
+def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> Iterator[RankedLists]:
     """Lists of all users, a block of users at a time, in the order of their numbers; arguments as of `ListMaker`."""
     maker = ListMaker(evidence, shaper, cells or BLOCK_CELLS)
     for start, stop in maker.blocks():
@@ -109,7 +92,7 @@ def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> I
 
 def _recommend_block(
     evidence: Evidence, explainer: Explainer, shaper: Shaper, markets: Markets, users: np.ndarray, cells: int
-) -> Iterator[RankedList]:
+) -> RankedLists:
     tracks = evidence.choice(users)
     usable = evidence.usable(users, include_heard=shaper.how.include_heard, tracks=tracks)
     standard = evidence.standard(STRATEGIES, users, usable, tracks)
@@ -121,30 +104,25 @@ def _recommend_block(
     stated = _of_all_tracks(
         evidence, shaper, "content-based", users[stating], lambda some: stated_scores(evidence, some), cells
     )
-    stated_row = {int(row): position for position, row in enumerate(stating)}
     filled = np.any([(lists.tracks >= 0).any(axis=1) & known for lists in ranked.values()], axis=0)
-    filled[stating] |= (stated.tracks >= 0).any(axis=1)
+    filled[stating] = (stated.tracks >= 0).any(axis=1)
     lacking = np.flatnonzero(~filled)
     country = evidence.dataset.country
     popular = _of_all_tracks(
-        evidence, shaper, "popular", users[lacking], lambda some: markets.scores_of(country[some]), cells
+        evidence, shaper, POPULAR, users[lacking], lambda some: markets.scores_of(country[some]), cells
     )
-    popular_row = {int(row): position for position, row in enumerate(lacking)}
-    personal = np.setdiff1d(np.arange(len(users)), [*popular_row, *stated_row])
+    personal = np.flatnonzero(filled & known)
     listed = {strategy: lists.tracks[personal] for strategy, lists in ranked.items()}
-    explained = explainer.told(users[personal], personal, standard, listed, tracks).lists()
-    personal_row = {int(row): position for position, row in enumerate(personal)}
-    for row, user in enumerate(users):
-        if row in popular_row:
-            yield from _newcomers_list(evidence, markets, int(user), popular.row(popular_row[row]), shaper.how.k)
-        elif row in stated_row:
-            tracks, scores = stated.row(stated_row[row])
-            reasons = stated_reasons(evidence, int(user), tracks)
-            sure = STATED_CONFIDENCE * len(tracks) / shaper.how.k
-            yield RankedList(int(user), "content-based", tracks, scores, reasons, [], sure, STATED)
-        else:
-            why = {strategy: of_block[personal_row[row]] for strategy, of_block in explained.items()}
-            yield from _personal_lists(evidence, why, int(user), row, ranked, shaper.how.k)
+    told = explainer.told(users[personal], personal, standard, listed, tracks)
+    ranked_personal = _stacked([_rows_of(lists, personal) for lists in ranked.values()])
+    k = shaper.how.k
+    return RankedLists.together(
+        [
+            _personal_lists(evidence, told, ranked_personal, k),
+            _stated_lists(evidence, users[stating], stated, k),
+            _popular_lists(evidence, markets, users[lacking], popular, k),
+        ]
+    )
 
 
 def _of_all_tracks(
@@ -162,32 +140,107 @@ def _of_all_tracks(
         some = users[start : start + step]
         usable = evidence.usable(some, include_heard=shaper.how.include_heard)
         parts.append(shaper.lists(strategy, some, np.where(usable, scores_of(some), -np.inf), damped=False))
-    return Ranked(np.concatenate([part.tracks for part in parts]), np.concatenate([part.scores for part in parts]))
+    return _stacked(parts)
 
 
-def _personal_lists(
-    evidence: Evidence, why: Mapping[str, Explained], user: int, row: int, ranked: Mapping[str, Ranked], k: int
-) -> Iterator[RankedList]:
-    plays = int(sparse_row(evidence.interactions.plays, user)[1].sum())
-    certain = plays / (plays + EVIDENCE_PLAYS)
-    for strategy, lists in ranked.items():
-        tracks, scores = lists.row(row)
-        if not len(tracks):
-            continue
-        (reasons, seeds), explored = why[strategy], lists.explored(row)
-        for place in np.flatnonzero(np.isin(tracks, explored)) if explored else ():
-            new = new_reason(int(evidence.listeners[tracks[place]]))
-            reasons[place] = [new, *(reason for reason in reasons[place] if reason != new)][:MOST_REASONS]
-        yield RankedList(user, strategy, tracks, scores, reasons, seeds, certain * len(tracks) / k, PLAYS, explored)
+def _rows_of(ranked: Ranked, rows: np.ndarray) -> Ranked:
+    """The lists of some of the users."""
+    return Ranked(ranked.tracks[rows], ranked.scores[rows], None if ranked.explores is None else ranked.explores[rows])
 
 
-def _newcomers_list(
-    evidence: Evidence, markets: Markets, user: int, ranked: tuple[np.ndarray, np.ndarray], k: int
-) -> Iterator[RankedList]:
-    tracks, scores = ranked
-    if not len(tracks):
-        return  # nothing may be shown to this user
-    country = evidence.dataset.country[user]
-    basis = MARKET if markets.speaks(country) else EVERYBODY
-    sure = POPULAR_CONFIDENCE * len(tracks) / k
-    yield RankedList(user, "popular", tracks, scores, markets.reasons(country, tracks), [], sure, basis)
+def _stacked(parts: Sequence[Ranked]) -> Ranked:
+    """The lists of all parts, one below the other."""
+    explores = [np.zeros(part.tracks.shape, bool) if part.explores is None else part.explores for part in parts]
+    return Ranked(
+        np.concatenate([part.tracks for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate(explores),
+    )
+
+
+def _personal_lists(evidence: Evidence, told: Told, ranked: Ranked, k: int) -> RankedLists:
+    """Lists of all strategies, one below the other, as they were explained.
+
+    Where a track is given a chance, its first reason is that.
+    """
+    users, strategies = told.listed.users, told.listed.strategies
+    owner, _, plays = row_entries(evidence.interactions.plays, users)
+    played = np.bincount(owner, plays, len(users))
+    filled = ranked.tracks >= 0
+    explored = np.zeros(filled.shape, bool) if ranked.explores is None else ranked.explores
+    chances = np.flatnonzero(explored[filled])
+    new = distinct_texts(new_reason, evidence.listeners[ranked.tracks[filled][chances]])
+    return _filled_lists(
+        np.tile(users, len(strategies)),
+        np.repeat([LISTED.index(name) for name in strategies], len(users)),
+        ranked,
+        told.reasons.led_by(chances, new),
+        told.seeds.swapaxes(0, 1).reshape(len(filled), MOST_SEEDS),
+        np.tile(played / (played + EVIDENCE_PLAYS), len(strategies)),
+        np.full(len(filled), BASES.index(PLAYS)),
+        k,
+    )
+
+
+def _stated_lists(evidence: Evidence, users: np.ndarray, ranked: Ranked, k: int) -> RankedLists:
+    """Of newcomers who have told something."""
+    owner, place = np.nonzero(ranked.tracks >= 0)
+    return _filled_lists(
+        users,
+        np.full(len(users), LISTED.index("content-based")),
+        ranked,
+        stated_reasons(evidence, users, owner, ranked.tracks[owner, place]),
+        np.full((len(users), MOST_SEEDS), -1),
+        np.full(len(users), STATED_CONFIDENCE),
+        np.full(len(users), BASES.index(STATED)),
+        k,
+    )
+
+
+def _popular_lists(evidence: Evidence, markets: Markets, users: np.ndarray, ranked: Ranked, k: int) -> RankedLists:
+    """Of all others."""
+    owner, place = np.nonzero(ranked.tracks >= 0)
+    countries = evidence.dataset.country[users].tolist()
+    speak = {country: markets.speaks(country) for country in set(countries)}
+    return _filled_lists(
+        users,
+        np.full(len(users), LISTED.index(POPULAR)),
+        ranked,
+        markets.reasons(countries, owner, ranked.tracks[owner, place]),
+        np.full((len(users), MOST_SEEDS), -1),
+        np.full(len(users), POPULAR_CONFIDENCE),
+        np.array([BASES.index(MARKET if speak[country] else EVERYBODY) for country in countries], np.int64),
+        k,
+    )
+
+
+def _filled_lists(
+    users: np.ndarray,
+    strategy: np.ndarray,
+    ranked: Ranked,
+    reasons: Sentences,
+    seeds: np.ndarray,
+    certain: np.ndarray,
+    basis: np.ndarray,
+    k: int,
+) -> RankedLists:
+    """Those of (n, ·) ranked lists that are not empty; `certain` is what a full one is trusted, for all else (n,) each.
+
+    Reasons are of the filled places, row by row.
+    """
+    filled = ranked.tracks >= 0
+    size = filled.sum(axis=1)
+    some = np.flatnonzero(size)
+    explored = np.zeros(filled.shape, bool) if ranked.explores is None else ranked.explores
+    return RankedLists(
+        users[some],
+        strategy[some].astype(np.int8),
+        size[some],
+        ranked.tracks[filled],
+        ranked.scores[filled],
+        explored[filled],
+        reasons,
+        seeds[some],
+        (certain * size / k)[some],
+        basis[some].astype(np.int8),
+    )

@@ -1,11 +1,7 @@
 """Why a track is in a list: what moved it most there comes first, each a fact that can be looked up again."""
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +14,7 @@ from features.recommend.listed import Listed
 from features.recommend.models import EVERYONE
 from features.recommend.models.content import Content
 from features.recommend.seeds import Movers, Parts
+from features.recommend.texts import MOST_REASONS, Sentences, distinct_texts
 from features.recommend.wording import (
     ALBUM,
     ARTIST,
@@ -31,11 +28,9 @@ from features.recommend.wording import (
     TRACK,
     Found,
     Words,
-    distinct_texts,
     listeners_in_words,
 )
 
-MOST_REASONS = 3
 CLOSE_AUDIO = 0.05
 """Two scaled audio features no further apart than this are called close."""
 GENRE_SHARE = 0.10
@@ -58,40 +53,19 @@ KIND_OF = {
 """What a model's part in a score is a reason of: "track" for all others; content is taken apart by kind."""
 
 
-class Explained(NamedTuple):
-    """One list's reasons, one to three for each track; and the user's own tracks that moved it most."""
-
-    reasons: list[list[str]]
-    seeds: list[int]
-
-
 @dataclass(frozen=True, eq=False)
 class Told:
-    """Reasons and seeds of a block of lists, each text once.
+    """Reasons and seeds of a block of lists.
 
     Attributes:
         listed: the lists.
-        texts: of reasons.
-        reasons: (m, 3) int64, of each entry the places in `texts`, best first; -1 for none, at the end.
-        seeds: (n, strategies, 5) int64, tracks; -1 for none, at the end.
+        reasons: of each entry, one to three.
+        seeds: (n, strategies, 5) int64: the user's own tracks that moved each list most; -1 for none, at the end.
     """
 
     listed: Listed
-    texts: list[str]
-    reasons: np.ndarray
+    reasons: Sentences
     seeds: np.ndarray
-
-    def lists(self) -> dict[str, list[Explained]]:
-        """By strategy, of each user; no reasons where the list is empty."""
-        listed, seeds = self.listed, self.seeds.tolist()
-        reasons = _rows(np.array([*self.texts, ""], object)[self.reasons], (self.reasons >= 0).sum(axis=1))
-        return {
-            strategy: [
-                Explained(reasons[begin:end], [track for track in own[number] if track >= 0])
-                for (begin, end), own in zip(pairwise(listed.bounds[number].tolist()), seeds, strict=True)
-            ]
-            for number, strategy in enumerate(listed.strategies)
-        }
 
 
 class Explainer:
@@ -133,7 +107,7 @@ class Explainer:
             {name: of_model.spread[rows] for name, of_model in standard.items()},
         )
         block = _Block(self.facts, listed, parts)
-        return Told(listed, *block.reasons(), block.seeds())
+        return Told(listed, block.reasons(), block.seeds())
 
 
 class _Block:
@@ -163,8 +137,8 @@ class _Block:
         """(n, strategies, 5) int64, as `Told.seeds`."""
         return self.movers.seeds(self.others)
 
-    def reasons(self) -> tuple[list[str], np.ndarray]:
-        """Texts, and (m, 3) int64 as `Told.reasons`."""
+    def reasons(self) -> Sentences:
+        """As `Told.reasons`."""
         listed, facts = self.listed, self.facts
         kinds, listeners = self._kinds(), facts.evidence.listeners[listed.track[listed.pair]]
         kinds[listeners == 0, MOST_REASONS - 1] = NO_KIND  # room for saying that nobody has played it
@@ -181,7 +155,7 @@ class _Block:
         more = np.flatnonzero((listeners == 0) | (count == 0))
         made = distinct_texts(listeners_in_words, listeners[more])
         reasons[more, count[more]] = len(texts) + made.place
-        return texts + made.texts, reasons
+        return Sentences.of(texts + made.texts, reasons)
 
     def _kinds(self) -> np.ndarray:
         """(m, 3) int8: the kinds of reasons of each entry, best first; -1 for none."""
@@ -267,26 +241,3 @@ def _closest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n, 2) the two least of (n, features) distances, ties to the earlier; and (n, 2) bool whether they are close."""
     closest = np.argsort(distance, axis=1, kind="stable")[:, :2]
     return closest, np.take_along_axis(distance, closest, axis=1) <= CLOSE_AUDIO
-
-
-def _rows(texts: np.ndarray, count: np.ndarray) -> list[list[str]]:
-    """Each row of (m, most) texts as a list of its first (m,) `count`."""
-    rows = np.empty(len(texts), object)
-    with _no_collection():
-        for size in np.unique(count).tolist():
-            chosen = np.flatnonzero(count == size)
-            rows[chosen] = np.fromiter(texts[chosen, :size].tolist(), object, len(chosen))
-        found: list[list[str]] = rows.tolist()
-    return found
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Python looks for cycles after every few hundred lists; among lists of texts there are none, and it takes long."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

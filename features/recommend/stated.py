@@ -3,9 +3,11 @@
 import numpy as np
 
 from features.compute.dataset import STATED_AUDIO
-from features.compute.rows import sparse_row
+from features.compute.gather import entries_at
+from features.compute.rows import row_entries
 from features.recommend.blend import LOWEST, standard_scores, standardized
 from features.recommend.evidence import Evidence
+from features.recommend.texts import Sentences, distinct_texts
 from features.schema.names import AUDIO_NAMES
 
 COLUMNS = [AUDIO_NAMES.index(name) for name in STATED_AUDIO]
@@ -58,25 +60,38 @@ def _with_likeness(evidence: Evidence, users: np.ndarray, scores: np.ndarray) ->
     return scores
 
 
-def stated_reasons(evidence: Evidence, user: int, tracks: np.ndarray) -> list[list[str]]:
-    """One to three reasons for each track of a list made by `stated_scores`."""
+def stated_reasons(evidence: Evidence, users: np.ndarray, owner: np.ndarray, tracks: np.ndarray) -> Sentences:
+    """One to three reasons for each entry of lists made by `stated_scores`.
+
+    Args:
+        evidence: whose.
+        users: (n,) of the lists.
+        owner: (m,) the list of each entry.
+        tracks: (m,) its track.
+    """
     stated, catalog = evidence.dataset.stated, evidence.dataset.catalog
-    genres, artists = (set(sparse_row(matrix, user)[0].tolist()) for matrix in (stated.genres, stated.artists))
-    found = []
-    for track in tracks.tolist():
-        texts = []
-        if catalog.artist[track] in artists:
-            texts.append(f"By {catalog.artist_names[int(catalog.artist[track])]}, an artist you named")
-        shared = sorted(genres.intersection(sparse_row(catalog.genres, track)[0].tolist()))
-        if shared:
-            texts.append(f"{catalog.genre_names[shared[0]].capitalize()} is among the genres you named")
-        with np.errstate(invalid="ignore"):
-            near = np.abs(catalog.audio[track, COLUMNS] - stated.audio[user]) <= CLOSE
-        if near.any():
-            close = " and ".join(word for word, is_near in zip(WORDS, near, strict=True) if is_near)
-            texts.append(f"Close in {close} to what you asked for")
-        found.append(texts)
-    return found
+    artists, genres = (matrix[users].sorted_indices() for matrix in (stated.artists, stated.genres))
+    artist = catalog.artist[tracks]
+    named = np.flatnonzero(entries_at(artists, owner, artist[:, None])[:, 0])
+    entry, genre, _ = row_entries(catalog.genres, tracks)
+    shared = entries_at(genres, owner[entry], genre[:, None])[:, 0]
+    lowest = np.full(len(tracks), len(catalog.genre_names), np.int64)
+    np.minimum.at(lowest, entry[shared], genre[shared])
+    of_genre = np.flatnonzero(lowest < len(catalog.genre_names))
+    with np.errstate(invalid="ignore"):
+        near = np.abs(catalog.audio[tracks][:, COLUMNS] - stated.audio[users][owner]) <= CLOSE
+    sounds = np.flatnonzero(near.any(axis=1))
+    by_artist = distinct_texts(lambda one: f"By {catalog.artist_names[one]}, an artist you named", artist[named])
+    by_genre = distinct_texts(
+        lambda one: f"{catalog.genre_names[one].capitalize()} is among the genres you named", lowest[of_genre]
+    )
+    by_sound = distinct_texts(_close_in_words, *near[sounds].T)
+    return Sentences.in_turn(len(tracks), [(named, by_artist), (of_genre, by_genre), (sounds, by_sound)])
+
+
+def _close_in_words(*near: int) -> str:
+    close = " and ".join(word for word, is_near in zip(WORDS, near, strict=True) if is_near)
+    return f"Close in {close} to what you asked for"
 
 
 def _distance(evidence: Evidence, users: np.ndarray) -> np.ndarray:

@@ -5,13 +5,13 @@ Sentences of a block of users are made together, those that are the same once.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from features.compute.interactions import MS_A_DAY
 from features.recommend.facts import FEATURE_WORDS, Facts, Offer, day_in_words, entries_of
 from features.recommend.listed import Listed
+from features.recommend.texts import Texts, distinct_texts
 
 RETURN_DAYS = 3
 """Who played a track on so many days lately keeps returning to it."""
@@ -25,13 +25,6 @@ LIKED = {"love": "loved", "like": "liked", "save": "saved", "replay": "replayed"
 KINDS = ("own", "neighbors", "artist", "track", "soon", "album", "genre", "audio", "popular")
 """What reasons are of, in the order in which those that moved nothing are added."""
 OWN, NEIGHBORS, ARTIST, TRACK, SOON, ALBUM, GENRE, AUDIO, POPULAR = range(len(KINDS))
-
-
-class Texts(NamedTuple):
-    """Texts, each once, and (a,) int64 which of them is whose."""
-
-    texts: list[str]
-    place: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,21 +146,6 @@ class Words:
             return f"{close} to what you usually play"
         done = f"played {times(plays)}" if plays else list(LIKED.values())[liking]
         return f"{close} to {self.facts.labels[like]}, which you {done}"
-
-
-def distinct_texts(text: Callable[..., str], *columns: np.ndarray) -> Texts:
-    """The text of each row of (a,) whole-numbered columns; that of equal rows is made once."""
-    rows = len(columns[0])
-    key, size = np.zeros(rows, np.int64), 1
-    for column in columns:
-        low, high = (int(column.min()), int(column.max())) if rows else (0, 0)
-        width = high - low + 1
-        if size * width >= 2**62:  # the key so far by its place among those there are, of which there are few
-            key = np.unique(key, return_inverse=True)[1]
-            size = int(key.max(initial=0)) + 1
-        key, size = key * width + (column.astype(np.int64) - low), size * width
-    _, first, place = np.unique(key, return_index=True, return_inverse=True)
-    return Texts([text(*row) for row in zip(*(column[first].tolist() for column in columns), strict=True)], place)
 
 
 def own_in_words(plays: int, day: int) -> str:

@@ -11,8 +11,9 @@ from features.compute.shards import Range
 from features.evaluate.gate import ListFaults, faults_of
 from features.progress import Progress, silent
 from features.recommend.evidence import Evidence
-from features.recommend.lists import ListMaker, RankedList
+from features.recommend.lists import ListMaker
 from features.recommend.pairs import forbidden_pairs
+from features.recommend.ranked import RankedLists
 from features.release import outputs
 from features.release.row_groups import Add
 
@@ -39,9 +40,9 @@ def list_block(maker: ListMaker, users: Range) -> ListedBlock:
     spent = round((time.perf_counter() - start) * 1000 / max(len(lists), 1), 3)
     forbidden = _forbidden_count(maker.evidence, lists, include_heard=maker.shaper.how.include_heard)
     return ListedBlock(
-        outputs.recommendation_table(maker.evidence.dataset, lists, [spent] * len(lists)),
-        faults_of([entry.scores for entry in lists], [entry.reasons for entry in lists], forbidden),
-        np.array([entry.user for entry in lists], np.int64),
+        outputs.recommendation_table(maker.evidence.dataset, lists, spent),
+        faults_of(lists.size, lists.scores, lists.reasons.any, forbidden),
+        lists.users,
     )
 
 
@@ -64,8 +65,7 @@ def write_lists(
     return faults, np.concatenate(users)
 
 
-def _forbidden_count(evidence: Evidence, lists: list[RankedList], *, include_heard: bool) -> int:
+def _forbidden_count(evidence: Evidence, lists: RankedLists, *, include_heard: bool) -> int:
     """Recommended tracks that their user must not be shown; looked up again, pair by pair."""
-    users = np.repeat([entry.user for entry in lists], [len(entry.tracks) for entry in lists]).astype(np.int64)
-    tracks = np.concatenate([np.zeros(0, np.int32), *(entry.tracks for entry in lists)])
-    return int(forbidden_pairs(evidence.filters, users, tracks, include_heard=include_heard).sum())
+    users = np.repeat(lists.users, lists.size)
+    return int(forbidden_pairs(evidence.filters, users, lists.tracks, include_heard=include_heard).sum())

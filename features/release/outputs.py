@@ -1,7 +1,5 @@
 """A release's outputs as tables: what its Parquet files hold, a row an entity."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
@@ -10,7 +8,7 @@ from features.compute.embeddings import Embeddings
 from features.compute.overlaps import SimilarUsers
 from features.compute.profiles import Profiles
 from features.compute.rows import sparse_row
-from features.recommend.lists import MARKET, RankedList
+from features.recommend.ranked import BASES, LISTED, MARKET, RankedLists
 from features.schema.names import AUDIO_NAMES
 
 NEIGHBORS = pa.list_(pa.struct([("user_id", pa.string()), ("common_tracks", pa.int32()), ("jaccard", pa.float64())]))
@@ -103,38 +101,35 @@ def similarity_table(dataset: Dataset, profiles: Profiles, similar: SimilarUsers
     )
 
 
-def recommendation_table(dataset: Dataset, lists: Sequence[RankedList], spent_ms: Sequence[float]) -> pa.Table:
-    """A row a listener and strategy, best track first; `spent_ms` is the only thing in it that is measured."""
+def recommendation_table(dataset: Dataset, lists: RankedLists, spent_ms: float) -> pa.Table:
+    """A row a listener and strategy, best track first; `spent_ms`, of each, is all in it that is measured."""
     tracks, users = dataset.tracks.texts, dataset.users.texts
-    markets = [dataset.country[entry.user] if entry.basis == MARKET else None for entry in lists]
+    of_lists, owner = _offsets(lists.size), np.repeat(np.arange(len(lists)), lists.size)
+    seeded, said = lists.seeds >= 0, lists.reasons.places >= 0
+    reasons = pa.ListArray.from_arrays(
+        _offsets(said.sum(axis=1)), lists.reasons.texts.take(pa.array(lists.reasons.places[said]))
+    )
+    explored = np.bincount(owner[lists.explored], minlength=len(lists))
+    markets = np.where(lists.basis == BASES.index(MARKET), dataset.country[lists.users], None)
     columns = {
-        "user_id": users.take(pa.array([entry.user for entry in lists], pa.int64())),
-        "strategy": [entry.strategy for entry in lists],
-        "track_ids": _picked(tracks, [entry.tracks for entry in lists]),
-        "scores": pa.ListArray.from_arrays(
-            _offsets([len(entry.scores) for entry in lists]),
-            pa.array(np.concatenate([np.zeros(0), *(entry.scores for entry in lists)])),
-        ),
-        "reasons": [entry.reasons for entry in lists],
-        "seeds": _picked(tracks, [entry.seeds for entry in lists]),
-        "confidence": [entry.confidence for entry in lists],
-        "basis": [entry.basis for entry in lists],
-        "market": markets,
-        "explored": _picked(tracks, [entry.explored for entry in lists]),
-        "generation_ms": list(spent_ms),
+        "user_id": users.take(pa.array(lists.users)),
+        "strategy": pa.array(LISTED).take(pa.array(lists.strategy)),
+        "track_ids": pa.ListArray.from_arrays(of_lists, tracks.take(pa.array(lists.tracks))),
+        "scores": pa.ListArray.from_arrays(of_lists, pa.array(lists.scores)),
+        "reasons": pa.ListArray.from_arrays(of_lists, reasons),
+        "seeds": pa.ListArray.from_arrays(_offsets(seeded.sum(axis=1)), tracks.take(pa.array(lists.seeds[seeded]))),
+        "confidence": lists.confidence,
+        "basis": pa.array(BASES).take(pa.array(lists.basis)),
+        "market": pa.array(markets, pa.string()),
+        "explored": pa.ListArray.from_arrays(_offsets(explored), tracks.take(pa.array(lists.tracks[lists.explored]))),
+        "generation_ms": np.full(len(lists), spent_ms),
     }
     return pa.table(columns, schema=LISTS)
 
 
-def _picked(ids: pa.Array, numbers: Sequence[Sequence[int] | np.ndarray]) -> pa.ListArray:
-    """Lists of ids, of lists of numbers."""
-    flat = np.concatenate([np.zeros(0, np.int64), *(np.asarray(entry, np.int64) for entry in numbers)])
-    return pa.ListArray.from_arrays(_offsets([len(entry) for entry in numbers]), ids.take(pa.array(flat)))
-
-
-def _offsets(lengths: Sequence[int] | np.ndarray) -> pa.Array:
+def _offsets(lengths: np.ndarray) -> pa.Array:
     """(n + 1,) int32: where each of the lists begins, and the last one ends."""
-    ends = np.cumsum(np.asarray(lengths, np.int64))
+    ends = np.cumsum(lengths, dtype=np.int64)
     return pa.array(np.concatenate([[0], ends]).astype(np.int32))
 
 

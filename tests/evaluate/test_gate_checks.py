@@ -8,6 +8,7 @@ from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
 from features.evaluate.gate import (
     Check,
+    ListFaults,
     check_embeddings,
     check_lists,
     check_profiles,
@@ -114,30 +115,40 @@ def test_a_fault_of_similarity_fails_its_own_check(neighbors, common, scores, na
     assert failed(check_similarity(neighbors, common, np.array(scores), 5)) == [name]
 
 
-LISTS, REASONS = [np.array([0.9, 0.9, 0.1]), np.array([1.0])], [[["a"], ["b", "c"], ["d"]], [["e"]]]
+SIZES, RANKED, EXPLAINED = [3, 1], [0.9, 0.9, 0.1, 1.0], [True] * 4
+"""The second list begins above where the first one ends, which is no fault."""
+
+
+def faults(size: list[int], scores: list[float], explained: list[bool], forbidden: int = 0) -> ListFaults:
+    return faults_of(np.array(size, int), np.array(scores, float), np.array(explained, bool), forbidden)
 
 
 def test_sound_lists_pass():
-    assert failed(check_lists(faults_of(LISTS, REASONS), 2)) == []
-    assert failed(check_lists(faults_of([], []), 0)) == []
+    assert failed(check_lists(faults(SIZES, RANKED, EXPLAINED), 2)) == []
+    assert failed(check_lists(faults([], [], []), 0)) == []
 
 
 @pytest.mark.parametrize(
-    ("scores", "reasons", "forbidden_count", "name"),
+    ("size", "scores", "explained", "forbidden", "name"),
     [
-        ([], [], 0, "there are lists where there is taste"),
-        ([np.array([1.5])], [[["a"]]], 0, "scores lie in 0..1"),
-        ([np.array([-0.5])], [[["a"]]], 0, "scores lie in 0..1"),
-        ([np.array([np.nan])], [[["a"]]], 0, "scores lie in 0..1"),
-        ([np.array([0.1, 0.2])], [[["a"], ["b"]]], 0, "scores do not rise with rank"),
-        ([np.array([0.2, 0.1])], [[["a"], []]], 0, "every track has a reason"),
-        ([np.array([0.2, 0.1])], [[["a"]]], 0, "every track has a reason"),
-        ([np.array([0.2])], [[[""]]], 0, "every track has a reason"),
-        (LISTS, REASONS, 1, "no forbidden track is recommended"),
+        ([], [], [], 0, "there are lists where there is taste"),
+        ([1], [1.5], [True], 0, "scores lie in 0..1"),
+        ([1], [-0.5], [True], 0, "scores lie in 0..1"),
+        ([1], [np.nan], [True], 0, "scores lie in 0..1"),
+        ([2], [0.1, 0.2], [True] * 2, 0, "scores do not rise with rank"),
+        ([1, 2], [0.1, 0.1, 0.2], [True] * 3, 0, "scores do not rise with rank"),
+        ([2], [0.2, 0.1], [True, False], 0, "every track has a reason"),
+        (SIZES, RANKED, EXPLAINED, 1, "no forbidden track is recommended"),
     ],
 )
-def test_a_fault_of_lists_fails_its_own_check(scores, reasons, forbidden_count, name):
-    assert failed(check_lists(faults_of(scores, reasons, forbidden_count), 2)) == [name]
+def test_a_fault_of_lists_fails_its_own_check(size, scores, explained, forbidden, name):
+    assert failed(check_lists(faults(size, scores, explained, forbidden), 2)) == [name]
+
+
+def test_faults_of_lists_are_counted_each():
+    found = faults([2, 2], [0.1, 0.2, 1.5, 1.6], [False, True, False, False], 7)
+    assert found == ListFaults(2, outside=2, rising=2, bare=3, forbidden=7)
+    assert found + found == ListFaults(4, 4, 4, 6, 14)
 
 
 def test_the_verdict_names_the_first_fault_and_counts_them():
@@ -164,6 +175,13 @@ def test_what_is_computed_of_any_world_passes(seed):
         check_ranges(profiles.dimensions, profiles.vectors),
         *check_embeddings(made.vectors, made.confidence),
         *check_similarity(similar.neighbors, similar.common, similar.jaccard, 2),
-        *check_lists(faults_of([e.scores for e in lists], [e.reasons for e in lists]), len(data.users)),
+        *check_lists(
+            faults_of(
+                np.array([len(e.tracks) for e in lists]),
+                np.concatenate([e.scores for e in lists]),
+                np.array([any(reasons) for e in lists for reasons in e.reasons]),
+            ),
+            len(data.users),
+        ),
     ]
     assert failed(checks) == []

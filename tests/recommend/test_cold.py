@@ -17,7 +17,7 @@ from features.recommend.cold import (
     exploration,
     new_reason,
 )
-from features.recommend.lists import RankedList
+from features.recommend.ranked import RankedList
 
 SEEDS = st.integers(0, 10_000)
 GERMANS, AMERICANS = [f"de-{n}" for n in range(4)], [f"us-{n}" for n in range(12)]

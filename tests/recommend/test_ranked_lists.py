@@ -13,7 +13,7 @@ from worlds import AS_OF, account, evidence_of, lists_of, play, random_world, ro
 
 from features.recommend import lists
 from features.recommend.evidence import Evidence
-from features.recommend.lists import RankedList
+from features.recommend.ranked import RankedList
 
 SEEDS = st.integers(0, 10_000)
 

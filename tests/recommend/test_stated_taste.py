@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from worlds import accepted, account, evidence_of, lists_of, play, said, tables, track
 
-from features.recommend.lists import RankedList
+from features.recommend.ranked import RankedList
 from features.recommend.stated import stated_scores
 
 CATALOG = [

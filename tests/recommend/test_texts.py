@@ -1,0 +1,74 @@
+"""Sentences are kept once and spoken of by places; what is read back is what lists of texts would be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.recommend.texts import MOST_REASONS, Sentences, Texts, distinct_texts
+
+WORDS = st.sampled_from(["a", "b", "c", "d", "e", "f"])
+ENTRIES = st.lists(st.lists(WORDS, max_size=MOST_REASONS, unique=True), max_size=6)
+
+
+def said(entries: Sequence[Sequence[str]]) -> Sentences:
+    """Each text as often as it stands there."""
+    texts = [text for entry in entries for text in entry]
+    places = np.full((len(entries), MOST_REASONS), -1, np.int64)
+    numbers = iter(range(len(texts)))
+    for row, entry in enumerate(entries):
+        places[row, : len(entry)] = [next(numbers) for _ in entry]
+    return Sentences.of(texts, places)
+
+
+def read(sentences: Sentences) -> list[list[str]]:
+    texts = sentences.texts.to_pylist()
+    return [[texts[place] for place in row if place >= 0] for row in sentences.places.tolist()]
+
+
+@given(ENTRIES)
+def test_what_is_said_is_read_back_and_no_text_is_kept_twice(entries):
+    sentences = said(entries)
+    assert read(sentences) == entries
+    assert len(set(sentences.texts.to_pylist())) == len(sentences.texts) == len({t for entry in entries for t in entry})
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=3))
+def test_parts_together_say_what_each_says(parts):
+    together = Sentences.together([said(part) for part in parts])
+    assert read(together) == [entry for part in parts for entry in part]
+    assert len(set(together.texts.to_pylist())) == len(together.texts)
+
+
+@given(ENTRIES, st.data())
+def test_what_leads_takes_the_place_of_the_same_further_back_or_of_the_last(entries, data):
+    leads = {row: data.draw(WORDS) for row in range(len(entries)) if data.draw(st.booleans())}
+    texts = sorted(set(leads.values()))
+    led = said(entries).led_by(
+        np.array(list(leads), np.int64), Texts(texts, np.array([texts.index(text) for text in leads.values()], int))
+    )
+    assert read(led) == [
+        [leads[row], *(text for text in entry if text != leads[row])][:MOST_REASONS] if row in leads else entry
+        for row, entry in enumerate(entries)
+    ]
+
+
+def test_texts_follow_one_another_where_they_are_about_an_entry():
+    some, all_of_them = np.array([1, 2]), np.arange(3)
+    sentences = Sentences.in_turn(
+        3, [(some, Texts(["x", "y"], some - 1)), (all_of_them, Texts(["z"], all_of_them * 0))]
+    )
+    assert read(sentences) == [["z"], ["x", "z"], ["y", "z"]]
+
+
+def test_an_empty_text_says_nothing():
+    assert said([["a"], [""], [], ["", "a"]]).any.tolist() == [True, False, False, True]
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 3), st.sampled_from([0, 2**40])), max_size=20))
+def test_each_row_has_its_own_text_and_equal_rows_share_one(rows):
+    columns = np.array(rows, np.int64).reshape(len(rows), 3).T
+    made = distinct_texts(lambda *row: str(row), *columns)
+    assert [made.texts[place] for place in made.place] == [str(row) for row in rows]
+    assert len(made.texts) == len(set(rows))
