@@ -1,6 +1,6 @@
 """What kernels cost as data grow: events to a matrix against events, exact similar users against listeners².
 
-`python -m benchmarks.growth` measures five sizes from two thousand to three hundred thousand listeners, each in a
+`python -m benchmarks.growth` measures five sizes from one thousand to three hundred thousand listeners, each in a
 process of its own, one thread. What counting all pairs of listeners would cost is the sum over tracks of their
 listeners squared.
 """

@@ -49,7 +49,7 @@ make bench BENCH=--quick          # all, small sizes, minutes
 Each benchmark runs in a process of its own, so that peak memory is its own; ours and the peers in turn, BLAS and
 everything else on one thread unless it says otherwise. A ratio is the median, over the rounds, of the peer's seconds
 for ours in the same round: other load on the machine meets both, and seconds by themselves are to be trusted less. CPU
-seconds count for kernels, the clock where a database works at the same time. Data are drawn by seed: XS is 2,000
+seconds count for kernels, the clock where a database works at the same time. Data are drawn by seed: XS is 1,000
 listeners, S 10,000, SM 30,000, M 100,000 of 100,000 tracks with 19 million plays, ML 300,000, L 1.02 million of 384,000
 tracks with 121 million plays.
 """
