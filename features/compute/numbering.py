@@ -1,6 +1,6 @@
 """Plays as numbered arrays, taken in a piece at a time: the texts of a long history are never in memory together."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,14 +46,11 @@ class Pieces:
 class Numbering:
     """Ids get numbers in the order in which they are met; `finished` tells which numbers they have in order."""
 
-    def __init__(self, *columns: Iterable[str]) -> None:
-        self._number: dict[str, int] = {}
-        for column in columns:
-            for text in column:
-                self._number.setdefault(text, len(self._number))
+    def __init__(self) -> None:
+        self._ids = pa.array([], pa.string())
 
     def __len__(self) -> int:
-        return len(self._number)
+        return len(self._ids)
 
     def numbers(self, column: pa.ChunkedArray) -> np.ndarray:
         """(n,) int32: of ids none of which is null, known or new."""
@@ -66,20 +63,22 @@ class Numbering:
         # a dictionary may hold what its rows no longer do
         used = np.zeros(len(encoded.dictionary), bool)
         used[places] = True
-        number = self._number
+        distinct = encoded.dictionary.filter(pa.array(used)).cast(pa.string())
+        found = pc.index_in(distinct, value_set=self._ids)
+        new = found.is_null()
+        number = np.array(pc.fill_null(found, 0))
+        number[np.asarray(new)] = len(self) + np.arange(found.null_count)
+        self._ids = pa.concat_arrays([self._ids, distinct.filter(new)])
         lookup = np.full(len(used), -1, np.int32)
-        lookup[used] = [
-            number.setdefault(text, len(number)) for text in encoded.dictionary.filter(pa.array(used)).to_pylist()
-        ]
+        lookup[used] = number
         return lookup[places]
 
     def finished(self) -> tuple[Vocabulary, np.ndarray]:
         """The vocabulary of all ids, and (ids,) int32: the number there of each number given here."""
-        ids = pa.array(self._number, pa.string(), size=len(self._number))
-        order = pc.sort_indices(ids).to_numpy()  # by bytes of UTF-8, which is by code points
+        order = pc.sort_indices(self._ids).to_numpy()  # by bytes of UTF-8, which is by code points
         rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(len(order), dtype=np.int32)
-        return Vocabulary.in_order(ids.take(pa.array(order))), rank
+        return Vocabulary.in_order(self._ids.take(pa.array(order))), rank
 
 
 def number_plays(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from features.ahead import in_order
 from features.errors import StorageError
 from features.snapshot.digest import RowDigest, sum_of_digests
 from features.snapshot.fields import SOURCES
 from features.storage import translated_storage_errors, write_json, write_parquet
 
 FORMAT = 2
+READ_AHEAD = 2
+"""Parts that are decoded at once while their rows are worked on; of each at most two row groups are in memory."""
 NOT_IN_DIGEST = ("known_at",)
 """When a row became known does not change what it says."""
 
@@ -163,7 +167,7 @@ class Snapshot:
         return (self._read(name, [part]) for part in self.tables[name].parts)
 
     def blocks(self, name: str, columns: Sequence[str], coded: Sequence[str] = ()) -> Iterator[pa.Table]:
-        """Some columns a row group at a time, about a million rows.
+        """Some columns a row group at a time, about a million rows, read ahead on threads.
 
         Args:
             name: of the table.
@@ -173,10 +177,13 @@ class Snapshot:
         Raises:
             StorageError: a part is gone or damaged.
         """
-        for part in self.tables[name].parts:
-            with self._readable(name), pq.ParquetFile(self.folder / part, read_dictionary=list(coded)) as file:
-                for number in range(file.num_row_groups):
-                    yield file.read_row_group(number, columns=list(columns)).select(list(columns))
+        parts = [partial(self._row_groups, name, part, columns, coded) for part in self.tables[name].parts]
+        return in_order(parts, READ_AHEAD, ahead=1)
+
+    def _row_groups(self, name: str, part: str, columns: Sequence[str], coded: Sequence[str]) -> Iterator[pa.Table]:
+        with self._readable(name), pq.ParquetFile(self.folder / part, read_dictionary=list(coded)) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns=list(columns), use_threads=False).select(list(columns))
 
     def _read(
         self, name: str, parts: list[str], columns: list[str] | None = None, condition: pc.Expression | None = None

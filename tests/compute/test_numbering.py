@@ -116,7 +116,8 @@ def test_many_plays_of_one_moment_are_sorted_as_well():
 
 
 def test_numbers_are_given_as_ids_are_met_and_ordered_in_the_end():
-    met = Numbering(["b"])
+    met = Numbering()
+    met.numbers(pa.chunked_array([["b"]]))
     column = pa.chunked_array([["c", "b"], ["ä", "a", "c"]])
     numbers = met.numbers(column)
     assert numbers.tolist() == [1, 0, 2, 3, 1]
