@@ -1,11 +1,20 @@
 """What a strategy's scores are made of: shares of models, on one scale."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.recommend.blend_kernels import (
+    HEARD,
+    KNOWN,
+    ROWS,
+    add_part,
+    order_candidates,
+    place_unheard,
+    standardize,
+)
 from features.recommend.columns import each
 from features.recommend.models import CONTENT_MODELS, EVERYONE
 from features.recommend.models.contract import Model, scores_of
@@ -71,7 +80,8 @@ class Recipe:
 
     def part(self, name: str, standard: np.ndarray) -> np.ndarray:
         """A model's part in scores, of its standard scores; any shape."""
-        return self.shares.get(name, 0.0) * standard + self.roots.get(name, 0.0) * _root(standard)
+        root = np.sign(standard) * np.sqrt(np.abs(standard))
+        return self.shares.get(name, 0.0) * standard + self.roots.get(name, 0.0) * root
 
     def say(self, name: str) -> float:
         """A model's part in the score of a track that stands out, of 1; negative where it speaks against."""
@@ -85,6 +95,40 @@ class Recipe:
         chosen = {} if np.isnan(self.ndcg) else {"ndcg": round(self.ndcg, 6), "users": self.users}
         unheard = {} if self.unheard == 1.0 else {"unheard": self.unheard}
         return {"shares": shares, **roots, "evidence": self.evidence_tracks, **little, **unheard, **chosen}
+
+
+class Blend(NamedTuple):
+    """How much of a model's standard score, and of its root, is taken for each of some users; (n,) float64 each."""
+
+    share: np.ndarray
+    root: np.ndarray
+
+    @property
+    def say(self) -> np.ndarray:
+        """(n,) as `Recipe.say`."""
+        return self.share + self.root / np.sqrt(OUTSTANDING)
+
+    def part(self, standard: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        """(m,) its part in blended scores, of (m,) standard scores of (m,) users; 0 for what it does not know."""
+        known = np.maximum(np.where(np.isfinite(standard), standard, 0.0), LOWEST)
+        part = self.share[owner] * known
+        if self.root.any():
+            part += self.root[owner] * np.sign(known) * np.sqrt(np.abs(known))
+        return part
+
+
+def blends(recipe: Recipe, degree: np.ndarray) -> dict[str, Blend]:
+    """By model, the recipe as it is for users of (n,) tracks of history, as `Recipe.at`."""
+    thin, little = recipe.thin(degree), recipe.little
+    return {
+        name: Blend(
+            *(
+                (1.0 - thin) * whole.get(name, 0.0) + thin * short.get(name, 0.0)
+                for whole, short in ((recipe.shares, little.shares), (recipe.roots, little.roots))
+            )
+        )
+        for name in names_of(recipe)
+    }
 
 
 class Standard(NamedTuple):
@@ -131,7 +175,7 @@ def standard(
     known = usable & (raw > 0.0) if name == "content" else usable
     if name not in CONTENT_MODELS:
         known = known & each(listeners > 0, tracks)
-    return _standardized(np.where(known, raw, -np.inf))
+    return _standardized(raw, known)
 
 
 def names_of(recipe: Recipe) -> tuple[str, ...]:
@@ -152,29 +196,29 @@ def mixed(standard: Mapping[str, np.ndarray], recipe: Recipe, degree: np.ndarray
         degree: (n,) int, tracks in the history of each user.
     """
     names, little = names_of(recipe), recipe.little
-    thin = recipe.thin(degree)[:, None]
-    total, base = (np.zeros(standard[names[0]].shape) for _ in range(2))
-    silent = np.ones(total.shape, bool)
+    thin, parts = recipe.thin(degree), blends(recipe, degree)
     voters, seconds = (_personal(list(of)) for of in (names, little.shares))
-    for name in names:
-        known = np.isfinite(standard[name])
-        silent &= ~known
-        score = np.maximum(np.where(known, standard[name], 0.0), LOWEST)
-        total += (1.0 - thin) * recipe.part(name, score) + thin * little.part(name, score)
-        if name in voters:
-            base += (1.0 - thin) / len(voters) * score
-        if name in seconds:
-            base += thin / len(seconds) * score
-    fresh, asked = unheard(standard, names), [name for name in names if name in CONTENT_MODELS]
-    if fresh is not None:
-        score = np.maximum(standard["content"], LOWEST)
-        say, little_say = (sum(abs(blend.say(name)) for name in asked) for blend in (recipe, little))
-        votes, little_votes = (sum(name in of for name in asked) / len(of) for of in (voters, seconds))
-        score *= recipe.unheard
-        total = np.where(fresh, ((1.0 - thin) * say + thin * little_say) * score, total)
-        base = np.where(fresh, ((1.0 - thin) * votes + thin * little_votes) * score, base)
-    total[silent] = base[silent] = -np.inf
-    return _candidates_first(total, base) if recipe.roots else total
+    vote = {
+        name: (1.0 - thin) * (name in voters) / len(voters) + thin * (name in seconds) / len(seconds) for name in names
+    }
+    content = standard["content"] if _tells_unheard(names) else None
+    asked = [name for name in names if name in CONTENT_MODELS]
+    say, little_say = (recipe.unheard * sum(abs(blend.say(name)) for name in asked) for blend in (recipe, little))
+    fresh_say = (1.0 - thin) * say + thin * little_say
+    fresh_vote = recipe.unheard * np.sum([vote[name] for name in asked], axis=0) * np.ones(len(degree))
+    scores = np.empty(standard[names[0]].shape)
+    for start in range(0, len(scores), ROWS):
+        rows = slice(start, start + ROWS)
+        total, base = (np.zeros(scores[rows].shape) for _ in range(2))
+        told = np.zeros(total.shape, np.uint8)
+        for name in names:
+            flag = KNOWN if name in CONTENT_MODELS | EVERYONE else KNOWN | HEARD
+            of_model = (parts[name].share[rows], parts[name].root[rows], vote[name][rows])
+            add_part(standard[name][rows], LOWEST, *of_model, flag, total, base, told)
+        if content is not None:
+            place_unheard(content[rows], LOWEST, fresh_say[rows], fresh_vote[rows], total, base, told)
+        order_candidates(total, base, told, CANDIDATES if recipe.roots else 0, scores[rows])
+    return scores
 
 
 def unheard(standard: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
@@ -182,9 +226,9 @@ def unheard(standard: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.nd
 
     Those stand by content's likeness: it places what nobody has heard better than any blend (docs/cold-start.md).
     """
-    others = [name for name in names if name not in CONTENT_MODELS | EVERYONE]
-    if "content" not in names or not others:
+    if not _tells_unheard(names):
         return None
+    others = [name for name in names if name not in CONTENT_MODELS | EVERYONE]
     heard = np.any([np.isfinite(standard[name]) for name in others], axis=0)
     fresh: np.ndarray = np.isfinite(standard["content"]) & ~heard
     return fresh
@@ -195,33 +239,17 @@ def _personal(names: list[str]) -> list[str]:
     return [name for name in names if name not in EVERYONE] or names
 
 
-def _candidates_first(total: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Scores of the best by `base` as they are, those of all others below them, in the order of `base`."""
-    if total.shape[1] <= CANDIDATES:
-        return total
-    last = np.partition(base, -CANDIDATES, axis=1)[:, -CANDIDATES, None]
-    inside = (base >= last) & np.isfinite(base)
-    lowest = np.where(inside, total, np.inf).min(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        return np.where(inside | np.isneginf(base), total, lowest + base - last)
-
-
-def _root(standard: np.ndarray) -> np.ndarray:
-    return np.sign(standard) * np.sqrt(np.abs(standard))
+def _tells_unheard(names: Sequence[str]) -> bool:
+    """Whether content is asked, and somebody else who knows what has been heard."""
+    return "content" in names and any(name not in CONTENT_MODELS | EVERYONE for name in names)
 
 
 def standardized(scores: np.ndarray) -> np.ndarray:
     """Standard scores by row: mean 0 and spread 1 over the finite entries; -inf stays. Equal entries are all 0."""
-    return _standardized(scores).scores
+    return _standardized(scores, np.isfinite(scores)).scores
 
 
-def _standardized(scores: np.ndarray) -> Standard:
-    finite = np.isfinite(scores)
-    count = np.maximum(finite.sum(axis=1, keepdims=True), 1)
-    filled = np.where(finite, scores, 0.0).astype(np.float64)
-    mean = filled.sum(axis=1, keepdims=True) / count
-    spread = np.sqrt((np.where(finite, filled - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
-    varies = spread > LEVEL * np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
-    with np.errstate(invalid="ignore"):
-        standing = np.where(finite, np.where(varies, (filled - mean) / np.where(varies, spread, 1.0), 0.0), -np.inf)
-    return Standard(standing, np.where(varies, spread, 0.0)[:, 0])
+def _standardized(scores: np.ndarray, known: np.ndarray) -> Standard:
+    made = Standard(np.empty(scores.shape), np.empty(len(scores)))
+    standardize(scores, known, LEVEL, *made)
+    return made

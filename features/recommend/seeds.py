@@ -11,12 +11,11 @@ most of its blended score. All of them together would say little else for severa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from features.recommend.blend import LOWEST, OUTSTANDING, Recipe, names_of
+from features.recommend.blend import Recipe, blends
 from features.recommend.content_kernels import content_influence, content_strongest
 from features.recommend.fact_kernels import most_of_each, strongest_and_sums
 from features.recommend.listed import Listed
@@ -25,40 +24,6 @@ from features.recommend.models.contract import Model
 
 MOST_SEEDS = 5
 NOT_ASKED = -2
-
-
-class Blend(NamedTuple):
-    """How much of a model's standard score, and of its root, is taken for each of some users; (n,) float64 each."""
-
-    share: np.ndarray
-    root: np.ndarray
-
-    @property
-    def say(self) -> np.ndarray:
-        """(n,) as `Recipe.say`."""
-        return self.share + self.root / np.sqrt(OUTSTANDING)
-
-    def part(self, standard: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        """(m,) its part in blended scores, of (m,) standard scores of (m,) users; 0 for what it does not know."""
-        known = np.maximum(np.where(np.isfinite(standard), standard, 0.0), LOWEST)
-        part = self.share[owner] * known
-        if self.root.any():
-            part += self.root[owner] * np.sign(known) * np.sqrt(np.abs(known))
-        return part
-
-
-def blends(recipe: Recipe, degree: np.ndarray) -> dict[str, Blend]:
-    """By model, the recipe as it is for users of (n,) tracks of history, as `Recipe.at`."""
-    thin, little = recipe.thin(degree), recipe.little
-    return {
-        name: Blend(
-            *(
-                (1.0 - thin) * whole.get(name, 0.0) + thin * short.get(name, 0.0)
-                for whole, short in ((recipe.shares, little.shares), (recipe.roots, little.roots))
-            )
-        )
-        for name in names_of(recipe)
-    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,9 +177,9 @@ class Movers:
         if summed:
             spread = self.parts.spread[name][listed.row[pair]]
             weights[pair, listed.strategy[entries]] = self.parts.say[name][entries] / np.where(spread > 0, spread, 1.0)
-            wanted = np.unique(pair)
+            wanted = _distinct(pair, len(found))
         else:
-            wanted = np.unique(pair[found[pair] == NOT_ASKED])
+            wanted = _distinct(pair[found[pair] == NOT_ASKED], len(found))
             if isinstance(model, Content):
                 found[wanted] = content_strongest(model, listed.users[listed.row[wanted]], listed.track[wanted])
                 return
@@ -237,6 +202,13 @@ def _spans(first: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """All whole numbers of (n,) spans, one span behind the other."""
     size = ends - first
     return np.arange(int(size.sum())) + np.repeat(first - _begins(size)[:-1], size)
+
+
+def _distinct(numbers: np.ndarray, count: int) -> np.ndarray:
+    """The distinct ones of (n,) numbers below `count`, ascending."""
+    among = np.zeros(count, bool)
+    among[numbers] = True
+    return np.flatnonzero(among)
 
 
 def _begins(size: np.ndarray) -> np.ndarray:

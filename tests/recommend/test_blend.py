@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from features.recommend import blend
-from features.recommend.blend import LOWEST, Recipe, mixed, names_of, standard_scores, standardized
+from features.recommend.blend import (
+    LEVEL,
+    LOWEST,
+    Recipe,
+    mixed,
+    names_of,
+    standard_scores,
+    standardized,
+    unheard,
+)
+from features.recommend.models import CONTENT_MODELS, EVERYONE
 
 NOTHING = -np.inf
 SCORES = arrays(
@@ -258,3 +268,72 @@ def test_what_nobody_has_heard_stands_by_content_whatever_other_models_of_conten
     assert "unheard" not in recipe.to_dict()
     alone = mixed(standard, Recipe({"cease": 0.5, "content": 0.5}), np.array([9]))[0]
     np.testing.assert_allclose(alone, [0.0, 0.0, 0.5, 2.75])
+
+
+def plain_standard(scores: np.ndarray) -> np.ndarray:
+    """Standard scores, a whole array after the other."""
+    finite = np.isfinite(scores)
+    count = np.maximum(finite.sum(axis=1, keepdims=True), 1)
+    filled = np.where(finite, scores, 0.0).astype(np.float64)
+    mean = filled.sum(axis=1, keepdims=True) / count
+    spread = np.sqrt((np.where(finite, filled - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
+    varies = spread > LEVEL * np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
+    return np.where(finite, np.where(varies, (filled - mean) / np.where(varies, spread, 1.0), 0.0), -np.inf)
+
+
+def plain_mixed(standard: dict[str, np.ndarray], recipe: Recipe, degree: np.ndarray, candidates: int) -> np.ndarray:
+    """Blends, a whole array after the other."""
+    names, little = names_of(recipe), recipe.little
+    thin = recipe.thin(degree)[:, None]
+    total, base = (np.zeros(standard[names[0]].shape) for _ in range(2))
+    voters, seconds = ([name for name in of if name not in EVERYONE] or list(of) for of in (names, little.shares))
+    known = np.any([np.isfinite(standard[name]) for name in names], axis=0)
+    for name in names:
+        score = np.maximum(np.where(np.isfinite(standard[name]), standard[name], 0.0), LOWEST)
+        total += (1.0 - thin) * recipe.part(name, score) + thin * little.part(name, score)
+        base += ((1.0 - thin) * (name in voters) / len(voters) + thin * (name in seconds) / len(seconds)) * score
+    fresh, asked = unheard(standard, names), [name for name in names if name in CONTENT_MODELS]
+    if fresh is not None:
+        score = np.maximum(standard["content"], LOWEST) * recipe.unheard
+        say, little_say = (sum(abs(blend.say(name)) for name in asked) for blend in (recipe, little))
+        votes, little_votes = (sum(name in of for name in asked) / len(of) for of in (voters, seconds))
+        total = np.where(fresh, ((1.0 - thin) * say + thin * little_say) * score, total)
+        base = np.where(fresh, ((1.0 - thin) * votes + thin * little_votes) * score, base)
+    total[~known] = base[~known] = -np.inf
+    if not recipe.roots or total.shape[1] <= candidates:
+        return total
+    last = np.sort(base, axis=1)[:, -candidates, None]
+    inside = (base >= last) & known
+    lowest = np.where(inside, total, np.inf).min(axis=1, keepdims=True)
+    return np.where(inside | ~known, total, lowest + base - np.where(np.isfinite(last), last, 0.0))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(), ("svd",), ("svd", "popular"), ("svd", "late", "cease")]))
+def test_blends_are_what_whole_arrays_make_whoever_else_is_asked_for(seed, more):
+    rng = np.random.default_rng(seed)
+    names, rows, columns = ("content", *more), 70, int(rng.integers(1, 30))  # more than are blended at once
+    standard = {}
+    for name in names:
+        raw = rng.normal(size=(rows, columns)).astype(np.float32)
+        raw[rng.random(raw.shape) < 0.3] = NOTHING
+        standard[name] = standardized(raw)
+        np.testing.assert_allclose(standard[name], plain_standard(raw), atol=1e-6)
+    shares, roots, little_shares, little_roots = (
+        dict(zip(names, rng.normal(size=len(names)), strict=True)) for _ in range(4)
+    )
+    recipe = Recipe(
+        shares,
+        roots if seed % 2 else {},
+        float(rng.integers(0, 3)),
+        little_shares if seed % 3 else {},
+        little_roots,
+        float(rng.random()),
+    )
+    degree = rng.integers(0, 20, rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blend, "CANDIDATES", 5)
+        made = mixed(standard, recipe, degree)
+        some = rng.permutation(rows)[: int(rng.integers(1, rows))]
+        alone = mixed({name: scores[some] for name, scores in standard.items()}, recipe, degree[some])
+    np.testing.assert_allclose(made, plain_mixed(standard, recipe, degree, 5), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(alone, made[some])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from worlds import evidence_of, lists_of, random_world
 
-from features.recommend.blend import Recipe
+from features.recommend.blend import Recipe, blends
 from features.recommend.content_kernels import content_influence, content_parts, content_strongest
 from features.recommend.evidence import Evidence
 from features.recommend.fact_kernels import most_of_each
 from features.recommend.listed import Listed
 from features.recommend.reasons import KIND_OF
-from features.recommend.seeds import MOST_SEEDS, Movers, Parts, blends
+from features.recommend.seeds import MOST_SEEDS, Movers, Parts
 
 STRATEGIES = ("collaborative", "content-based", "hybrid")
 
