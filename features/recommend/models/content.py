@@ -19,6 +19,9 @@ from features.recommend.models.credits import credit_rows
 
 WORD = re.compile(r"\w+")
 WAVES = {"audio": 256, "age": 48, "popularity": 48}
+"""How many random features tell of what is felt, side by side in this order."""
+WAVE_ROWS = 16_384
+"""Tracks whose random features are made at once: those of all in double precision would be gigabytes."""
 AUDIO_WIDTH, AGE_WIDTH, POPULARITY_WIDTH = 3.0, 0.35, 12.0
 """How far apart two tracks are that count as half alike: standard deviations in all, the logarithm of age, points."""
 YOUNGEST = 0.15
@@ -119,18 +122,22 @@ class Content:
         named = named_features(history.catalog)
         if self.scores_heard:
             named["heard"] = sp.diags((history.listeners > 0).astype(np.float64)).tocsr()
-        self.features_ = named | felt_features(history.catalog, self.seed)
-        self.kinds_, self.history_ = tuple(named), history
+        self.kinds_, self.features_, self.history_ = tuple(named), named, history
+        self.felt_ = felt_features(history.catalog, self.seed)
         users = len(history.degree)
         some = np.unique(np.linspace(0, users - 1, MEAN_USERS).astype(np.int64))
-        profiles = self._profiles(np.arange(users) if users <= SMOOTHED_USERS else some)
-        self.share_ = {kind: getattr(self, kind) / _scale(rows) for kind, rows in profiles.items()}
-        self.named_, self.felt_ = self._joined(self.features_)
-        self.known_ = (np.diff(self.named_.indptr) > 0) | np.any(self.felt_ != 0, axis=1)
+        asked = np.arange(users) if users <= SMOOTHED_USERS else some
+        profiles, felt = self._named_profiles(asked), self._felt_profiles(asked)
+        by_feel = {kind: felt[:, columns].astype(np.float64) for kind, columns in felt_columns().items()}
+        self.share_ = {kind: getattr(self, kind) / _scale(rows) for kind, rows in (profiles | by_feel).items()}
+        root = np.sqrt(np.concatenate([np.full(width, self.share_[kind]) for kind, width in WAVES.items()]))
+        self.felt_ *= root.astype(np.float32)  # from here on products of rows have the shares
+        self.named_ = self._joined(self.features_)
+        self.known_ = (np.diff(self.named_.indptr) > 0) | _any_felt(self.felt_)
         self.smoothing_ = None
         if users <= SMOOTHED_USERS:
-            self.named_profiles_, self.felt_profiles_ = self._joined(profiles)
-            self.smoothing_ = self._smoothing(history, profiles)
+            self.named_profiles_, self.felt_profiles_ = self._joined(profiles), felt * root.astype(np.float32)
+            self.smoothing_ = self._smoothing(history, profiles | by_feel)
         some = some[history.degree[some] > 0]
         usual = np.zeros(len(self.known_))
         step = max(1, 4_000_000 // max(len(self.known_), 1))
@@ -192,36 +199,37 @@ class Content:
         by_name = np.bincount(owner * count + self.kind_[word], value * named[word], minlength=len(tracks) * count)
         usual = np.bincount(self.kind_, self.usual_named_ * named, minlength=count)
         found = dict(zip(self.kinds_, (by_name.reshape(-1, count) * lift - usual).T, strict=True))
-        begin = 0
-        for kind, width in WAVES.items():
-            columns = slice(begin, begin + width)
+        for kind, columns in felt_columns().items():
             by_feel = self.felt_[tracks, columns] @ felt[columns] * lift[:, 0]
             found[kind] = by_feel - self.usual_felt_[columns] @ felt[columns]
-            begin += width
         return found
 
     def profiles_of(self, users: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
         """(n, k) float32 CSR of what has a name and (n, w) float32 of what is felt: profiles, in tracks' columns."""
-        return self._joined(self._profiles(users))
+        return self._joined(self._named_profiles(users)), self._felt_profiles(users)
 
-    def _profiles(self, users: np.ndarray) -> dict[str, sp.csr_matrix | np.ndarray]:
-        """By kind, (n, k) float64: what the tracks of users' histories are, damped, with what they stated."""
-        scored, fade = self.scored_[users], sp.diags(np.maximum(self.history_.degree[users], 1.0) ** -0.5)
-        profiles: dict[str, sp.csr_matrix | np.ndarray] = {}
-        for kind, matrix in self.features_.items():
-            if kind in self.kinds_:
-                own = (fade @ _damped(scored @ matrix)).tocsr()
-                profiles[kind] = own + _stated(self.history_, kind, users, matrix.shape[1])
-            else:
-                profiles[kind] = fade @ (scored @ matrix)
-        return profiles
+    def _named_profiles(self, users: np.ndarray) -> dict[str, sp.csr_matrix]:
+        """By kind, (n, k) float64 CSR: what the tracks of users' histories are, damped, with what they stated."""
+        scored, fade = self.scored_[users], sp.diags(self._fade(users))
+        return {
+            kind: (fade @ _damped(scored @ matrix)).tocsr() + _stated(self.history_, kind, users, matrix.shape[1])
+            for kind, matrix in self.features_.items()
+        }
 
-    def _joined(self, rows: Mapping[str, sp.csr_matrix | np.ndarray]) -> tuple[sp.csr_matrix, np.ndarray]:
+    def _felt_profiles(self, users: np.ndarray) -> np.ndarray:
+        """(n, w) float32: what the tracks of users' histories feel like, in the columns of `felt_`."""
+        felt: np.ndarray = self.scored_[users] @ self.felt_
+        return felt * self._fade(users).astype(np.float32)[:, None]
+
+    def _fade(self, users: np.ndarray) -> np.ndarray:
+        """(n,) float64: what brings sums over long histories and short ones to one size."""
+        fade: np.ndarray = np.maximum(self.history_.degree[users], 1.0) ** -0.5
+        return fade
+
+    def _joined(self, rows: Mapping[str, sp.csr_matrix]) -> sp.csr_matrix:
         """Kinds side by side, float32, each by the root of its share: products of rows have the share itself."""
-        root = {kind: np.sqrt(share) for kind, share in self.share_.items()}
-        named = sp.hstack([rows[kind] * root[kind] for kind in self.kinds_], format="csr")
-        felt = np.hstack([rows[kind] * root[kind] for kind in WAVES])
-        return named.astype(np.float32), np.ascontiguousarray(felt, np.float32)
+        joined = sp.hstack([rows[kind] * np.sqrt(self.share_[kind]) for kind in self.kinds_], format="csr")
+        return joined.astype(np.float32)
 
     def _smoothing(self, history: History, profiles: Mapping[str, sp.csr_matrix | np.ndarray]) -> np.ndarray:
         """(users, users) float32: how much of whose scores each user takes."""
@@ -280,23 +288,30 @@ def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
     }
 
 
-def felt_features(catalog: Catalog, seed: int) -> dict[str, np.ndarray]:
-    """(tracks, k) float64 each: products of rows are Gaussians of how far apart tracks are, less the mean; 0 unknown.
+def felt_columns() -> dict[str, slice]:
+    """By kind, which columns of `felt_features` tell of it."""
+    ends = np.cumsum(list(WAVES.values())).tolist()
+    return {kind: slice(end - width, end) for (kind, width), end in zip(WAVES.items(), ends, strict=True)}
 
-    Of the audio features, one that is missing counts as average. Ages are counted from the newest track.
+
+def felt_features(catalog: Catalog, seed: int) -> np.ndarray:
+    """(tracks, w) float32: products of a kind's columns are Gaussians of how far apart tracks are, less the mean.
+
+    What is unknown is 0; of the audio features, one that is missing counts as average. Ages are counted from the newest
+    track.
     """
     known = ~np.isnan(catalog.year)
     newest = np.max(catalog.year, where=known, initial=-np.inf) if known.any() else 0.0
     age = np.log(np.maximum(newest - catalog.year, 0.0) + YOUNGEST)
-    return {
-        "audio": _waves(
-            standardized_audio(catalog.audio), ~np.isnan(catalog.audio).all(axis=1), AUDIO_WIDTH, "audio", seed
-        ),
-        "age": _waves(age[:, None], known, AGE_WIDTH, "age", seed),
-        "popularity": _waves(
-            catalog.popularity[:, None], ~np.isnan(catalog.popularity), POPULARITY_WIDTH, "popularity", seed
-        ),
+    told = {
+        "audio": (standardized_audio(catalog.audio), ~np.isnan(catalog.audio).all(axis=1), AUDIO_WIDTH),
+        "age": (age[:, None], known, AGE_WIDTH),
+        "popularity": (catalog.popularity[:, None], ~np.isnan(catalog.popularity), POPULARITY_WIDTH),
     }
+    waves = np.zeros((len(age), sum(WAVES.values())), np.float32)
+    for kind, columns in felt_columns().items():
+        _fill_waves(waves[:, columns], *told[kind], seed)
+    return waves
 
 
 def artist_rows(catalog: Catalog) -> sp.csr_matrix:
@@ -335,15 +350,25 @@ def by_rarity(matrix: sp.csr_matrix) -> sp.csr_matrix:
     return (sp.diags(1.0 / np.where(length > 0, length, 1.0)) @ weighed).tocsr()
 
 
-def _waves(values: np.ndarray, known: np.ndarray, width: float, kind: str, seed: int) -> np.ndarray:
+def _fill_waves(waves: np.ndarray, values: np.ndarray, known: np.ndarray, width: float, seed: int) -> None:
+    """Random Fourier features of the known rows, less their mean; some rows at a time, in double precision each."""
     rng = np.random.default_rng(seed)
-    count = WAVES[kind]
+    count = waves.shape[1]
     direction = rng.normal(0.0, 1.0 / width, (values.shape[1], count))
     phase = rng.uniform(0.0, 2.0 * np.pi, count)
-    waves = np.zeros((len(values), count))
-    waves[known] = np.sqrt(2.0 / count) * np.cos(values[known] @ direction + phase)
-    waves[known] -= waves[known].mean(axis=0) if known.any() else 0.0
-    return waves
+    rows, total = np.flatnonzero(known), np.zeros(count)
+    blocks = [rows[start : start + WAVE_ROWS] for start in range(0, len(rows), WAVE_ROWS)]
+    for block in blocks:
+        made = np.sqrt(2.0 / count) * np.cos(values[block] @ direction + phase)
+        total += made.sum(axis=0)
+        waves[block] = made
+    for block in blocks:
+        waves[block] -= (total / len(rows)).astype(np.float32)
+
+
+def _any_felt(felt: np.ndarray) -> np.ndarray:
+    """(tracks,) bool: whether anything is told of each."""
+    return np.fromiter((row.any() for row in felt), bool, len(felt))
 
 
 def _damped(sums: sp.csr_matrix) -> sp.csr_matrix:

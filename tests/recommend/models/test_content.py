@@ -19,6 +19,7 @@ from features.recommend.models.content import (
     YOUNGEST,
     Content,
     Kernel,
+    felt_columns,
     felt_features,
     named_features,
     side_rows,
@@ -101,10 +102,15 @@ def test_sound_age_and_popularity_are_gaussians_of_the_distance_less_what_is_usu
         gaussian = np.exp(-(distance**2) / (2 * width**2))
         centred = gaussian - gaussian.mean(axis=0) - gaussian.mean(axis=1, keepdims=True) + gaussian.mean()
         # the mean of so many waves is off by the root of their number
-        products = [felt_features(catalog, seed)[kind] for seed in range(20)]
+        products = [felt_by_kind(catalog, seed)[kind] for seed in range(20)]
         mean = sum(waves @ waves.T for waves in products) / 20
         assert np.abs(mean[np.ix_(known, known)] - centred).max() < 6.0 / np.sqrt(20 * products[0].shape[1])
         assert not mean[unknown].any()
+
+
+def felt_by_kind(catalog, seed: int) -> dict[str, np.ndarray]:
+    features = felt_features(catalog, seed)
+    return {kind: features[:, columns].astype(np.float64) for kind, columns in felt_columns().items()}
 
 
 def rich_history(seed: int, *, stated: bool = True) -> History:
@@ -153,7 +159,7 @@ def profiles_slowly(history: History, model: Content) -> dict[str, np.ndarray]:
             listed = said.toarray().astype(np.float64)
             many = np.maximum(listed.sum(axis=1, keepdims=True), 1)
             found[kind] = found[kind] + listed / np.sqrt(many * degree[:, None])
-    for kind, features in felt_features(history.catalog, model.seed).items():
+    for kind, features in felt_by_kind(history.catalog, model.seed).items():
         found[kind] = recent @ features / np.sqrt(degree)[:, None]
     return found
 
@@ -165,7 +171,7 @@ def scale_of(rows: np.ndarray) -> float:
 def scores_slowly(history: History, model: Content, *, smoothed: bool) -> np.ndarray:
     """Scores before what is usual is taken off."""
     features = {kind: rows.toarray() for kind, rows in named_features(history.catalog).items()}
-    features |= felt_features(history.catalog, model.seed)
+    features |= felt_by_kind(history.catalog, model.seed)
     profiles = profiles_slowly(history, model)
     share = {kind: getattr(model, kind) / scale_of(profiles[kind]) for kind in KINDS}
     raw = sum(share[kind] * profiles[kind] @ features[kind].T for kind in KINDS)
@@ -238,7 +244,7 @@ def test_influence_is_likeness_to_the_tracks_by_their_worth_in_the_history():
     tracks = np.array([3, 8, 20])
     profiles = profiles_slowly(history, model)
     features = {kind: rows.toarray() for kind, rows in named_features(history.catalog).items()}
-    features |= felt_features(history.catalog, model.seed)
+    features |= felt_by_kind(history.catalog, model.seed)
     kernel = sum(getattr(model, kind) / scale_of(profiles[kind]) * features[kind] @ features[kind].T for kind in KINDS)
     recent = history.recent(model.half_life, model.floor, model.strength).toarray().astype(np.float64)
     for user in range(12):
@@ -249,7 +255,7 @@ def test_influence_is_likeness_to_the_tracks_by_their_worth_in_the_history():
 
 def test_another_seed_makes_other_waves():
     catalog = random_history(1).catalog
-    one, other = (felt_features(catalog, seed)["audio"] for seed in (1, 2))
+    one, other = (felt_by_kind(catalog, seed)["audio"] for seed in (1, 2))
     assert np.abs(one - other).max() > 0.01
 
 
