@@ -20,7 +20,7 @@ from features.recommend.content_kernels import content_influence, content_strong
 from features.recommend.fact_kernels import most_of_each, strongest_and_sums
 from features.recommend.listed import Listed
 from features.recommend.models.content import Content
-from features.recommend.models.contract import Model
+from features.recommend.models.contract import Asked, Model, Moved
 
 MOST_SEEDS = 5
 NOT_ASKED = -2
@@ -184,6 +184,14 @@ class Movers:
                 found[wanted] = content_strongest(model, listed.users[listed.row[wanted]], listed.track[wanted])
                 return
         bounds = np.searchsorted(wanted, listed.begin)
+        if isinstance(model, Moved):
+            best, level = np.empty(len(wanted), np.int64), ~(self.parts.spread[name] > 0) & summed
+            asked = Asked(
+                listed.users, bounds, listed.track[wanted], weights[wanted], level, self.begin, best, self.sums
+            )
+            model.moved(asked)
+            found[wanted] = best
+            return
         for row in np.flatnonzero(np.diff(bounds)).tolist():
             pairs = wanted[bounds[row] : bounds[row + 1]]
             tracks = listed.track[pairs]

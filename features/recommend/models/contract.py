@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +50,39 @@ class ScoresSome(Protocol):
 
         A constant that is the same for all of a user's tracks may be missing or more.
         """
+
+
+class Asked(NamedTuple):
+    """Which scores of a block of users are asked after, and where the answer goes.
+
+    Attributes:
+        users: (n,) int64, numbers.
+        begin: (n + 1,) int64, where each user's tracks begin in `track`.
+        track: (a,) int32, whose scores, each user's ascending.
+        weights: (a, s) float64: what each score counts, in each of s sums.
+        level: (n,) bool: whose scores count by the most that any track of the history gives any of them.
+        history_begin: (n + 1,) int64, where each user's history begins in `sums`.
+        strongest: (a,) int64, written: of the history the track that adds most to a score, another than the scored one,
+            of equals the lower; -1 where none adds anything.
+        sums: (h, s) float64: what each track of the histories adds to the scores is added to it, by their weights.
+    """
+
+    users: np.ndarray
+    begin: np.ndarray
+    track: np.ndarray
+    weights: np.ndarray
+    level: np.ndarray
+    history_begin: np.ndarray
+    strongest: np.ndarray
+    sums: np.ndarray
+
+
+@runtime_checkable
+class Moved(Protocol):
+    """A model that says what of histories moved the scores of many users at once, as its `influences` say of one."""
+
+    def moved(self, asked: Asked) -> None:
+        """Writes what is asked for."""
 
 
 def scores_of(model: Model, users: np.ndarray, tracks: np.ndarray | None) -> np.ndarray:

@@ -12,9 +12,10 @@ from features.compute.decomposition import leading
 from features.compute.gather import products_at
 from features.recommend.history import History, liked_row
 from features.recommend.models.content import side_rows
-from features.recommend.models.contract import Range
+from features.recommend.models.contract import Asked, Range
 from features.recommend.models.ials_solver import solved
 from features.recommend.models.neighbors import RECENCY
+from features.recommend.mover_kernels import moved_by_factors
 
 SWEEP = {"tolerance": 3e-3, "most_steps": 10}
 """How far a sweep solves: the next one goes on from there, and the loss in the end is that of exact solutions but for
@@ -105,6 +106,10 @@ class ScaledSVD:
         products = self.factors_[history] @ self.factors_[tracks].T
         return worth[:, None] * products * self.popularity_[tracks][None, :]
 
+    def moved(self, asked: Asked) -> None:
+        """Likewise, of many users at once."""
+        _moved(asked, self.scored_, self.factors_, self.popularity_, np.zeros((0, 0)), np.zeros(0))
+
 
 @dataclass(eq=False)
 class IALS:
@@ -189,14 +194,25 @@ class IALS:
         """(h, n) float64: likewise."""
         return self._moved(user, self.track_factors_[tracks].astype(np.float64).T)
 
+    def moved(self, asked: Asked) -> None:
+        """Likewise, of many users at once."""
+        ridge = self._ridge(np.arange(1 + int(np.diff(self.scored_.indptr).max(initial=0))))
+        scale = np.ones(len(self.track_factors_))
+        _moved(asked, self.scored_, self.track_factors_, scale, self.unobserved * self.gram_, ridge)
+
+    def _ridge(self, observed: np.ndarray) -> np.ndarray:
+        """(n,) float64: of users with so many tracks of history."""
+        ridge: np.ndarray = self.regularization * (observed + self.unobserved * self.possible_) ** self.frequency_power
+        return ridge
+
     def _moved(self, user: int, directions: np.ndarray) -> np.ndarray:
         """(h, n) float64: what each track of the history adds to the user's factors along (d, n) directions."""
         history, weight = liked_row(self.scored_, user)
         if not len(history):
             return np.zeros((0, directions.shape[1]))
         own = self.track_factors_[history].astype(np.float64)
-        ridge = self.regularization * (len(history) + self.unobserved * self.possible_) ** self.frequency_power
-        matrix = (own * weight[:, None]).T @ own + self.unobserved * self.gram_ + ridge * np.eye(own.shape[1])
+        matrix = (own * weight[:, None]).T @ own + self.unobserved * self.gram_
+        matrix += self._ridge(np.array(len(history))) * np.eye(own.shape[1])
         moved: np.ndarray = weight[:, None] * (own @ np.linalg.solve(matrix, directions))
         return moved
 
@@ -208,6 +224,16 @@ class IALS:
         """(n, d) float32: the least squares solution of each row, given the other side's factors."""
         ridge = self.regularization * (np.diff(values.indptr) + self.unobserved * len(other)) ** self.frequency_power
         return solved(values, other, ridge, self.unobserved, **how)
+
+
+def _moved(
+    asked: Asked, scored: sp.csr_matrix, factors: np.ndarray, scale: np.ndarray, gram: np.ndarray, ridge: np.ndarray
+) -> None:
+    users, begin, track, weights, level, *written = asked
+    moved_by_factors(
+        *(0, len(users), users, begin, track, weights, level, scored.indptr, scored.indices, scored.data),
+        *(np.ascontiguousarray(factors), scale, gram, ridge, *written),
+    )
 
 
 @dataclass(eq=False)

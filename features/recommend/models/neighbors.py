@@ -11,8 +11,9 @@ from features.compute.gather import sums_at
 from features.compute.nearest import nearest
 from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History, liked_row
-from features.recommend.models.contract import Range
+from features.recommend.models.contract import Asked, Range
 from features.recommend.models.popular import popularity_behind
+from features.recommend.mover_kernels import moved_by_near
 
 RECENCY = {
     "half_life": Range(3, 300, log=True, also=(1e9,)),
@@ -53,6 +54,15 @@ class NearTracks:
         """(h, n) float64: likewise."""
         history, worth = liked_row(self.scored_, user)
         return worth[:, None] * dense_block(self.similarity_, history, tracks)
+
+    def moved(self, asked: Asked) -> None:
+        """Likewise, of many users at once."""
+        scored, near, (users, begin, track, weights, level, *written) = self.scored_, self.similarity_, asked
+        moved_by_near(
+            *(0, len(users), users, begin, track, weights, level),
+            *(scored.indptr, scored.indices, scored.data, near.indptr, near.indices, near.data, near.shape[1]),
+            *written,
+        )
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from features.recommend.models import MODELS, content, ridge
+from features.recommend.models.contract import Asked
 from tests.recommend.models.histories import random_history
 
 TRACKS = np.array([0, 3, 7, 8, 21, 39])
@@ -75,3 +76,31 @@ def test_what_has_no_share_in_content_has_no_part():
     parts = content.Content(artist=1.0, **only).fit(random_history(5)).parts(0, TRACKS)
     assert np.abs(parts["artist"]).max() > 1e-3
     assert all(np.abs(part).max() == 0.0 for kind, part in parts.items() if kind != "artist")
+
+
+@pytest.mark.parametrize("name", ["item_knn", "proximity", "svd", "ials", "side_ials"])
+def test_what_moved_many_scores_is_what_influences_say_of_each_user(name):
+    history = random_history(6, refused=25)
+    model = MODELS[name]().fit(history)
+    rng = np.random.default_rng(7)
+    users = np.array([3, 0, 29, 11, 8])
+    chosen = [np.sort(rng.choice(40, size, replace=False)).astype(np.int32) for size in (5, 0, 40, 1, 12)]
+    begin = np.cumsum([0, *map(len, chosen)])
+    history_begin = np.cumsum([0, *history.degree[users]])
+    weights, level = rng.normal(size=(begin[-1], 2)), np.array([False, True, False, True, True])
+    strongest, sums = np.full(begin[-1], 99), np.ones((history_begin[-1], 2))
+    model.moved(Asked(users, begin, np.concatenate(chosen), weights, level, history_begin, strongest, sums))
+    expected, added, named = [], np.ones_like(sums), 0
+    for row, (user, tracks) in enumerate(zip(users, chosen, strict=True)):
+        given, own = model.influences(user, tracks), history.weights[user].indices
+        counts = weights[begin[row] : begin[row + 1]]
+        added[history_begin[row] : history_begin[row + 1]] += (
+            given @ counts / (np.abs(given).max(initial=1e-300) if level[row] else 1.0)
+        )
+        others = np.where(own[:, None] == tracks[None, :], -np.inf, given)
+        found = np.where(others.max(axis=0, initial=-np.inf) > 0, own[others.argmax(axis=0)], -1)
+        expected += found.tolist()
+        named += (found >= 0).sum()
+    assert strongest.tolist() == expected
+    assert named > 20
+    np.testing.assert_allclose(sums, added, rtol=1e-6, atol=1e-9)
