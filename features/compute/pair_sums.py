@@ -24,10 +24,10 @@ FIXED_POINT = float(1 << 24)
 """What events are worth is summed as integers of this unit: a sum of integers is the same in any order."""
 WORTH_BELOW = 128
 """So that one event's worth fits 32 bits."""
-SHARD_EVENTS = 1 << 24
-"""Events of a range, about: 128 MB."""
-BLOCK = 1 << 18
-"""Events whose worth is computed at a time."""
+SHARD_EVENTS = 1 << 25
+"""Events of a range, about: 256 MB."""
+BLOCK = 1 << 16
+"""Events whose worth is computed at a time: half a megabyte, which stays near the processor until it is placed."""
 KINDS = (np.int32, np.int64, np.int32)
 """Of tracks, sums and counts of pairs."""
 U = np.uint64
@@ -118,16 +118,10 @@ def _by_user(
         which: Chosen = slice(first, last)
         if begins[-1] < len(user):
             which = chosen[: _choose(user, first, last, start, stop, chosen)]
-        _place(user[which], track[which], _fixed(worth(which)), start, free, placed)
-
-
-def _fixed(worth: np.ndarray) -> np.ndarray:
-    fixed = np.rint(worth * FIXED_POINT)
-    if not (np.abs(fixed) < WORTH_BELOW * FIXED_POINT).all():
-        raise ValueError(
-            f"an event is worth {worth[np.argmax(~(np.abs(worth) < WORTH_BELOW))]}, not within ±{WORTH_BELOW}"
-        )
-    return fixed.astype(np.int32)
+        worths = worth(which)
+        bad = _place(user[which], track[which], worths, start, free, placed)
+        if bad >= 0:
+            raise ValueError(f"an event is worth {worths[bad]}, not within ±{WORTH_BELOW}")
 
 
 def _joined(parts: list[PairSums]) -> PairSums:
@@ -158,13 +152,21 @@ def _choose(user: np.ndarray, first: int, last: int, start: int, stop: int, chos
 
 @njit(nogil=True, cache=True)
 def _place(
-    user: np.ndarray, track: np.ndarray, fixed: np.ndarray, start: int, free: np.ndarray, placed: np.ndarray
-) -> None:
-    """Puts events behind those of their users; `free` (users of the range,) is the next place of each."""
+    user: np.ndarray, track: np.ndarray, worth: np.ndarray, start: int, free: np.ndarray, placed: np.ndarray
+) -> int:
+    """Puts events behind those of their users; `free` (users of the range,) is the next place of each.
+
+    Returns:
+        The position of an event whose worth is out of bounds or not a number, where that ended it; else -1.
+    """
     for at in range(U(0), U(len(user))):
+        fixed = np.rint(worth[at] * FIXED_POINT)
+        if not abs(fixed) < WORTH_BELOW * FIXED_POINT:
+            return int(at)
         row = U(user[at] - start)
-        placed[U(free[row])] = (np.int64(fixed[at]) << 32) | track[at]  # one write: most of the time is waiting for it
+        placed[U(free[row])] = (np.int64(fixed) << 32) | track[at]  # one write: most of the time is waiting for it
         free[row] += 1
+    return -1
 
 
 @njit(nogil=True, cache=True)

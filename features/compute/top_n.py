@@ -32,9 +32,9 @@ from numba import njit
 
 from features.compute.shards import over_shards
 
-USER_BLOCK, TRACK_BLOCK = 512, 576
-"""A block of products takes a megabyte: it is read where it was written, in the cache. Rows of it are no power of two
-apart, or they would crowd into the same lines of the cache."""
+USER_BLOCK, TRACK_BLOCK = 1024, 576
+"""A block of products takes two megabytes: it is read where it was written, in the cache. Rows of it are no power of
+two apart, or they would crowd into the same lines of the cache."""
 CHUNK = 64
 """Products that are passed over together where none is high enough."""
 GROUP, SEED_GROUPS = 8, 4
@@ -151,14 +151,17 @@ def top_n_of(users: np.ndarray, tracks: TracksByLength, heard: sp.csr_matrix, n:
         room = np.empty(USER_BLOCK * max(end - first for first, end in bounds), np.float32)
         for start in range(0, len(users), USER_BLOCK):
             rows = start + np.flatnonzero(~no_taste[start : start + USER_BLOCK])
+            factors = users[rows]
             for first, end in bounds:
                 bound = lengths[rows] * tracks.lengths[first]
                 going_on = ~(best[rows, 0] > bound * (1.0 + 1e-9))  # the worst stands in front
-                rows, bound = rows[going_on], bound[going_on]
+                if not going_on.all():
+                    rows, bound = rows[going_on], bound[going_on]
+                    factors = users[rows]
                 if not len(rows):
                     break
                 made = room[: len(rows) * (end - first)].reshape(len(rows), end - first)
-                np.matmul(users[rows], tracks.factors[first:end].T, out=made)
+                np.matmul(factors, tracks.factors[first:end].T, out=made)
                 _hide(made, first, rows, hidden, next_hidden, begins)
                 wrong = 2.0 * (users.shape[1] + 2) * ROUNDING * bound + TINY
                 _offer(made, first, rows, wrong, users, tracks.factors, tracks.numbers, best, numbers)
