@@ -153,7 +153,7 @@ def _choose(user: np.ndarray, first: int, last: int, start: int, stop: int, chos
 @njit(nogil=True, cache=True)
 def _place(
     user: np.ndarray, track: np.ndarray, worth: np.ndarray, start: int, free: np.ndarray, placed: np.ndarray
-) -> int:
+) -> np.int64:
     """Puts events behind those of their users; `free` (users of the range,) is the next place of each.
 
     Returns:
@@ -162,11 +162,11 @@ def _place(
     for at in range(U(0), U(len(user))):
         fixed = np.rint(worth[at] * FIXED_POINT)
         if not abs(fixed) < WORTH_BELOW * FIXED_POINT:
-            return int(at)
+            return np.int64(at)
         row = U(user[at] - start)
         placed[U(free[row])] = (np.int64(fixed) << 32) | track[at]  # one write: most of the time is waiting for it
         free[row] += 1
-    return -1
+    return np.int64(-1)
 
 
 @njit(nogil=True, cache=True)
