@@ -53,9 +53,11 @@ ENTRIES = (
     Entry("whole_night", "XS", "big_night", ("XS", "--folder", "{folder}/night-XS")),
     Entry("whole_night", "S", "big_night", ("S", "--folder", "{folder}/night-S"), asked=True),
     Entry("whole_night", "M", "big_night", ("M", "--folder", "{folder}/night-M")),
-    Entry("whole_night", "L", "big_night", ("L",), asked=True),
+    Entry("whole_night", "L", "big_night", ("L", "--folder", "{folder}/night-L"), asked=True),
     Entry("publish", "XS", "publish_parts", ("XS", "--folder", "{folder}")),
+    Entry("publish", "S", "publish_parts", ("S", "--folder", "{folder}"), asked=True),
     Entry("publish", "M", "publish_parts", ("M", "--folder", "{folder}")),
+    Entry("publish", "L", "publish_parts", ("L", "--folder", "{folder}"), asked=True),
     Entry("growth", "S", "growth", ("--quick", "--folder", "{folder}")),
     Entry("growth", "L", "growth", ("--folder", "{folder}")),
 )

@@ -67,7 +67,7 @@ def night_points(runs: Runs) -> dict[str, list[float]]:
 
 def publish_points(runs: Runs) -> dict[str, list[float]]:
     """CPU seconds of the parts of the largest release that was published."""
-    run = runs.get("publish-M") or runs.get("publish-XS")
+    run = next((runs[key] for size in ("L", "M", "S", "XS") if (key := f"publish-{size}") in runs), None)
     rows = run["found"][0]["rows"] if run else []
     return {"listeners": [row[1] for row in rows], "seconds": [row[5] for row in rows]}
 

@@ -24,9 +24,9 @@ from features.recommend.history import history_of
 from features.recommend.models.factors import IALS
 
 DIMENSIONS, SWEEPS = 64, 8
-OUR_SETTING = {"unobserved": 0.1, "regularization": 0.1, "frequency_power": 0.6}
-ITS_SETTING = {"alpha": 5.0, "regularization": 10.0}
-ROUNDS = {"S": 3, "M": 3}
+OUR_SETTING = {"unobserved": 0.13, "regularization": 1.45, "frequency_power": 0.0}
+ITS_SETTING = {"alpha": 7.6, "regularization": 11.0}
+ROUNDS = {"S": 3, "M": 2}
 HELD_OUT = 0.2
 ASKED = 3_000
 IMPLICIT, SCIPY, SKLEARN = "implicit ALS", "scipy", "scikit-learn"

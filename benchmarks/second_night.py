@@ -1,6 +1,6 @@
 """What the second night costs, reading and as a whole, beside the first and beside reading everything again.
 
-`python -m benchmarks.second_night` makes a sample of about two million plays in a built-in database of its own, runs
+`python -m benchmarks.second_night` makes a sample of about a million plays in a built-in database of its own, runs
 the stages of a night on it, adds one play in a hundred, changes some tracks and feedback, and runs the next night.
 The peer of its reading is the same snapshot taken whole, in the same run: what a job without memory would do.
 """
@@ -36,7 +36,7 @@ from features.sources.sample import SampleSpec, make_sample, write_sample
 NEW_SHARE = 0.01
 PLAYS_A_LISTENER = 177
 """Of ninety days, about: what the sample generator makes."""
-PLAYS = {"S": 60_000, "M": 2_000_000}
+PLAYS = {"S": 60_000, "M": 1_000_000}
 FIRST, SECOND, WHOLE = "first night", "second night, 1 % new", "second night, all read again"
 
 

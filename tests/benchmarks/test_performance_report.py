@@ -90,7 +90,7 @@ def test_a_figure_of_a_smaller_size_is_shown_and_answers_nothing(tmp_path):
 
 
 def test_shares_are_met_below_the_one_to_reach(tmp_path):
-    runs = {"nights-M": run_of("nights-M", [{"name": "second_read", "share": {"wall_s": 0.08}}])}
+    runs = {"nights-M": run_of("nights-M", [{"name": "second_read", "share": {"cpu_s": 0.08}}])}
     goal = next(goal for goal in goals(runs, tmp_path) if "first night's read" in goal.peer)
     assert (goal.value, verdict(goal)) == ("8 %", "met")
 
