@@ -86,8 +86,8 @@ def _product(
     start: int,
     stop: int,
 ) -> float:
-    """The product of two vectors from one place to another; in any order of adding, so that it is done by eights."""
-    total = 0.0
+    """The product of two float32 vectors from one place to another; in any order of adding, which is by eights."""
+    total = np.float32(0.0)
     for place in range(start, stop):
         total += one[place] * other[place]
     return total
@@ -117,7 +117,7 @@ def _parts(
 ) -> None:
     worth = np.zeros(len(kind))
     usual = np.zeros(len(found))
-    own_felt = np.empty(felt.shape[1])
+    own_felt = np.empty(felt.shape[1], np.float32)
     for row in range(start, stop):
         if begin[row] == begin[row + 1]:
             continue
@@ -161,7 +161,7 @@ def _influence(
     found: np.ndarray,
 ) -> None:
     worth = np.zeros(words)
-    waves = np.empty(felt.shape[1])
+    waves = np.empty(felt.shape[1], np.float32)
     for row in range(start, stop):
         waves[:] = 0.0
         for place in range(begin[row], begin[row + 1]):

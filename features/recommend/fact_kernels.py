@@ -8,9 +8,6 @@ similar users, each read once, and what is listed. Working memory: an integer a 
 import numpy as np
 from numba import njit
 
-FAR = 1.0
-"""What a feature that one of two tracks lacks counts as, beside distances on scales of 0 to 1."""
-
 
 @njit(nogil=True, cache=True)
 def _count(
@@ -155,48 +152,6 @@ def count_neighbors(
                     count[pair] += 1
         for pair in range(begin[row], begin[row + 1]):
             place[track[pair]] = -1
-
-
-@njit(nogil=True, cache=True)
-def nearest_in_sound(
-    start: int,
-    stop: int,
-    owner: np.ndarray,
-    listed: np.ndarray,
-    begin: np.ndarray,
-    history: np.ndarray,
-    audio: np.ndarray,
-    nearest: np.ndarray,
-) -> None:
-    """Of each listener's history the track that sounds most like a listed one.
-
-    Args:
-        start: first of the asked.
-        stop: behind the last.
-        owner: (a,) row in `begin` of who asks.
-        listed: (a,) which track.
-        begin: (users + 1,) of the CSR matrix of histories.
-        history: its columns, ascending.
-        audio: (tracks, features) scaled features, NaN where missing.
-        nearest: (a,), written: the track with the least sum of distances, of equals the lower, another than the
-            listed one; -1 without one. What either lacks is far.
-    """
-    features = audio.shape[1]
-    for asked in range(start, stop):
-        track, best = listed[asked], np.inf
-        nearest[asked] = -1
-        for at in range(begin[owner[asked]], begin[owner[asked] + 1]):
-            other, apart = history[at], 0.0
-            if other == track:
-                continue
-            for feature in range(features):
-                distance = abs(audio[track, feature] - audio[other, feature])
-                apart += distance if distance == distance else FAR  # noqa: PLR0124 - NaN is no equal of itself
-                if apart >= best:
-                    break
-            if apart < best:
-                best = apart
-                nearest[asked] = other
 
 
 @njit(nogil=True, cache=True)

@@ -8,12 +8,13 @@ import numpy as np
 from features.recommend.blend import Standard
 from features.recommend.content_kernels import content_parts
 from features.recommend.evidence import Evidence
-from features.recommend.fact_kernels import first_kinds, nearest_in_sound
+from features.recommend.fact_kernels import first_kinds
 from features.recommend.facts import Facts, Offer, entries_of
 from features.recommend.listed import Listed
 from features.recommend.models import EVERYONE
 from features.recommend.models.content import Content
-from features.recommend.seeds import Movers, Parts
+from features.recommend.seeds import Movers, Parts, distinct
+from features.recommend.sound_kernels import closest_in_sound, nearest_in_sound
 from features.recommend.texts import MOST_REASONS, Sentences, distinct_texts
 from features.recommend.wording import (
     ALBUM,
@@ -222,22 +223,13 @@ class _Block:
 
     def _sounds(self, entries: np.ndarray) -> np.ndarray:
         """(a,) bool: whether the entry's track is close in sound to one of the history, or to what is usual."""
-        pairs = np.unique(self.listed.pair[entries])
+        pairs = distinct(self.listed.pair[entries], len(self.listed.track))
         listed, audio = self.listed, self.facts.sound
         users, track = listed.users[listed.row[pairs]], listed.track[pairs]
         history = self.facts.evidence.history.weights
         like = np.empty(len(pairs), np.int64)
         nearest_in_sound(0, len(pairs), users, track, history.indptr, history.indices, audio, like)
-        to_track = _closest(np.abs(audio[track] - np.where((like >= 0)[:, None], audio[like], np.nan)))
-        to_usual = _closest(np.abs(audio[track] - self.facts.usual_sound[users]))
-        by_track: np.ndarray = np.all(to_track[1], axis=1)
-        self.found.features[pairs] = np.where(by_track[:, None], to_track[0], to_usual[0])
-        self.found.near[pairs] = np.where(by_track[:, None], to_track[1], to_usual[1])
-        self.found.like[pairs] = np.where(by_track, like, -1)
+        features, near = np.empty((len(pairs), 2), np.int8), np.empty((len(pairs), 2), bool)
+        closest_in_sound(track, like, users, audio, self.facts.usual_sound, CLOSE_AUDIO, features, near)
+        self.found.features[pairs], self.found.near[pairs], self.found.like[pairs] = features, near, like
         return self.found.near[self.listed.pair[entries]].any(axis=1)
-
-
-def _closest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 2) the two least of (n, features) distances, ties to the earlier; and (n, 2) bool whether they are close."""
-    closest = np.argsort(distance, axis=1, kind="stable")[:, :2]
-    return closest, np.take_along_axis(distance, closest, axis=1) <= CLOSE_AUDIO

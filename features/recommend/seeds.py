@@ -177,9 +177,9 @@ class Movers:
         if summed:
             spread = self.parts.spread[name][listed.row[pair]]
             weights[pair, listed.strategy[entries]] = self.parts.say[name][entries] / np.where(spread > 0, spread, 1.0)
-            wanted = _distinct(pair, len(found))
+            wanted = distinct(pair, len(found))
         else:
-            wanted = _distinct(pair[found[pair] == NOT_ASKED], len(found))
+            wanted = distinct(pair[found[pair] == NOT_ASKED], len(found))
             if isinstance(model, Content):
                 found[wanted] = content_strongest(model, listed.users[listed.row[wanted]], listed.track[wanted])
                 return
@@ -212,7 +212,7 @@ def _spans(first: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.arange(int(size.sum())) + np.repeat(first - _begins(size)[:-1], size)
 
 
-def _distinct(numbers: np.ndarray, count: int) -> np.ndarray:
+def distinct(numbers: np.ndarray, count: int) -> np.ndarray:
     """The distinct ones of (n,) numbers below `count`, ascending."""
     among = np.zeros(count, bool)
     among[numbers] = True

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from worlds import evidence_of, random_world
 
 from features.compute.rows import dense_block
-from features.recommend.fact_kernels import nearest_in_sound
 from features.recommend.facts import Facts, entries_of
 from features.recommend.listed import Listed
+from features.recommend.sound_kernels import closest_in_sound, nearest_in_sound
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6))
@@ -81,6 +81,47 @@ def test_the_nearest_in_sound_is_another_track_and_what_is_missing_is_far():
     found = np.empty(4, np.int64)
     nearest_in_sound(0, 4, np.array([0, 0, 1, 1]), np.array([0, 4, 0, 4]), begin, history, audio, found)
     assert found.tolist() == [2, 0, 4, -1]
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_tracks_are_compared_with_one_of_the_history_where_two_features_are_close_else_with_what_is_usual(seed):
+    rng = np.random.default_rng(seed)
+    audio, usual = (np.where(rng.random((9, 4)) < 0.2, np.nan, rng.integers(0, 6, (9, 4)) / 8) for _ in range(2))
+    listed, like, owner = rng.integers(0, 9, 30), rng.integers(-1, 9, 30), rng.integers(0, 9, 30)
+    features, near, named = np.empty((30, 2), np.int8), np.empty((30, 2), bool), like.copy()
+    closest_in_sound(listed, named, owner, audio, usual, 0.2, features, near)
+    for place in range(30):
+        to_track, to_usual = (
+            np.abs(audio[listed[place]] - other)
+            for other in (audio[like[place]] if like[place] >= 0 else np.full(4, np.nan), usual[owner[place]])
+        )
+        by_track = like[place] >= 0 and np.sort(to_track)[1] <= 0.2
+        apart = to_track if by_track else to_usual
+        two = np.argsort(apart, kind="stable")[:2]
+        assert features[place].tolist() == two.tolist()
+        assert near[place].tolist() == (apart[two] <= 0.2).tolist()
+        assert named[place] == (like[place] if by_track else -1)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_the_nearest_in_sound_is_that_of_all_distances(seed):
+    rng = np.random.default_rng(seed)
+    audio = np.where(rng.random((12, 3)) < 0.2, np.nan, rng.integers(0, 9, (12, 3)) / 8)
+    histories = [np.sort(rng.choice(12, rng.integers(0, 6), replace=False)) for _ in range(4)]
+    begin, history = np.cumsum([0, *map(len, histories)]), np.concatenate(histories)
+    owner, listed = np.sort(rng.integers(0, 4, 20)), rng.integers(0, 12, 20)
+    found, cut = np.empty(20, np.int64), np.empty(20, np.int64)
+    nearest_in_sound(0, 20, owner, listed, begin, history, audio, found)
+    for start, stop in ((0, 7), (7, 20)):
+        nearest_in_sound(start, stop, owner, listed, begin, history, audio, cut)
+    np.testing.assert_array_equal(cut, found)
+    for who, track, nearest in zip(owner, listed, found, strict=True):
+        apart = np.nan_to_num(np.abs(audio[histories[who]] - audio[track]), nan=1.0).sum(axis=1)
+        apart[histories[who] == track] = np.inf
+        able = np.isfinite(apart).any()
+        assert nearest == (histories[who][np.argmin(apart)] if able else -1)
 
 
 @given(st.integers(0, 10_000))
