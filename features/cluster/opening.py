@@ -1,8 +1,10 @@
 """A Dask cluster for the length of a run: one that is started here, or a given one; its workers looked at first."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +16,8 @@ from features.errors import ClusterError, InputError
 ADDRESS = re.compile(r"(tcp|tls)://[^\s/@]+:\d{1,5}")
 CONNECT_S = 10.0
 SILENT = logging.CRITICAL + 1
+NOISY = ("distributed.client", "distributed.comm", "distributed.nanny", "distributed.utils")
+"""Those of Dask's logs that have a level of their own."""
 
 
 def check_address(address: str) -> None:
@@ -58,6 +62,7 @@ def dask_runner(
     check_installed()
     if address is not None:
         check_address(address)
+        _knock(address)
     where = _own_cluster(workers or numba.get_num_threads()) if address is None else _given(address)
     with _quiet(), where as cluster, _client(cluster) as client:
         runner = DaskRunner(client, patience_s)
@@ -88,11 +93,36 @@ def _own_cluster(workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None would be a fixed port
+            worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=SILENT,
         ) as cluster,
     ):
         yield cluster
+
+
+def _knock(address: str) -> None:
+    """Makes sure that somebody answers there as Dask does: its client waits for ever where a call is met by silence."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async def answered() -> None:
+        how = Security().get_connection_args("client")
+        (await asyncio.wait_for(connect(address, timeout=CONNECT_S, **how), 2 * CONNECT_S)).abort()
+
+    with _quiet(), ThreadPoolExecutor(1) as thread:  # with a loop of its own, whatever runs in this one
+        try:
+            thread.submit(asyncio.run, answered()).result()
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise _unreachable(address, error) from None
+
+
+def _unreachable(where: Any, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"no Dask scheduler answers at {where} ({type(error).__name__}); check --dask-address, and that "
+        "`dask scheduler` runs there"
+    )
 
 
 @contextmanager
@@ -102,10 +132,7 @@ def _client(where: Any) -> Iterator[Any]:
     try:
         client = Client(where, timeout=CONNECT_S, set_as_default=False, direct_to_workers=True)
     except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"the Dask scheduler at {where} can't be reached ({type(error).__name__}); check --dask-address and that "
-            "`dask scheduler` runs"
-        ) from None
+        raise _unreachable(where, error) from None
     with client:
         yield client
 
@@ -113,10 +140,12 @@ def _client(where: Any) -> Iterator[Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Dask's own lines are for those who look after a cluster; a person here gets one, of what went wrong."""
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(SILENT)
+    logs = [logging.getLogger(name) for name in ("distributed", *NOISY)]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(SILENT)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -55,6 +56,14 @@ def test_a_run_publishes_a_release_and_a_second_one_finds_it_there(sampled: Sett
     assert third.release != first.release
     assert db["releases"].find_one({"_id": first.release})["state"] == "retired"
     assert max(len(d["candidates"]) for d in db["recommendations"].find({"release": third.release})) == 5
+
+
+def test_a_run_by_a_dask_cluster_of_its_own_makes_the_same_release(sampled: Settings, db: Database) -> None:
+    by_dask = nightly(runner="dask", as_of="2026-11-20")
+    shutil.rmtree(sampled.echotune_home)
+    again = nightly(as_of="2026-11-20")
+    assert by_dask.published
+    assert (again.release, again.published) == (by_dask.release, False)  # known by its id, and nothing is lacking
 
 
 def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> None:

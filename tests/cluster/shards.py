@@ -1,0 +1,52 @@
+"""Functions that workers run in these tests; they know them by this module's name."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.cluster.database import WorkerDatabase
+from features.errors import DatabaseError
+
+
+def weighed(values: np.ndarray, item: int) -> tuple[int, int]:
+    """Something of what is shared and of the item; and which process did it."""
+    time.sleep(0.05)
+    return int(values.sum()) * item, os.getpid()
+
+
+def ended_once(mark: Path, item: int) -> int:
+    """Kills its process in the midst of the fifth item, the first time."""
+    if item == 5 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def deadly(item: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refused(item: int) -> int:
+    if item == 2:
+        raise DatabaseError("the database refuses number 2")
+    return item
+
+
+def faulty(item: int) -> float:
+    return 1 / item
+
+
+def tables(database: WorkerDatabase, item: int) -> list[str]:
+    return sorted(database.get().list_collection_names())
+
+
+def environment(item: int) -> dict[str, str]:
+    return dict(os.environ)
+
+
+def size(item: Any) -> int:
+    return len(item)
