@@ -2,7 +2,8 @@
 
 Functions take `rows` (n,) and `columns` (n, m): for each row a choice of its own, -1 for an empty place. They
 give (n, m) values, 0 at empty places. The plain way is to make the dense rows and to index them; here the cost is that
-of what is asked for. Sums are added in the order of scipy's products, so the results are the same bits.
+of what is asked for. Sparse sums are added in the order of scipy's products, so the results are the same bits; those of
+dense rows in an order that depends on nothing but how long they are.
 """
 
 from collections.abc import Callable
@@ -106,32 +107,22 @@ def _entries(
                 out[row, place] = data[at]
 
 
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def product(one: np.ndarray, other: np.ndarray) -> np.float32:
+    """The product of two float32 vectors of one length; in any order of adding, so that it is done by eights."""
+    total = np.float32(0.0)
+    for place in range(len(one)):
+        total += one[place] * other[place]
+    return total
+
+
 @njit(nogil=True, cache=True)
 def _products(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
-    size = left.shape[1]
-    whole = size - size % 8
     for row in range(len(rows)):
         own = left[rows[row]]
         for place in range(columns.shape[1]):
-            column = columns[row, place]
-            if column < 0:
-                continue
-            other = right[column]
-            # eight sums side by side, in an order of their own that no compiler may change
-            a = b = c = d = e = f = g = h = np.float32(0.0)
-            for at in range(0, whole, 8):
-                a += own[at] * other[at]
-                b += own[at + 1] * other[at + 1]
-                c += own[at + 2] * other[at + 2]
-                d += own[at + 3] * other[at + 3]
-                e += own[at + 4] * other[at + 4]
-                f += own[at + 5] * other[at + 5]
-                g += own[at + 6] * other[at + 6]
-                h += own[at + 7] * other[at + 7]
-            total = ((a + e) + (b + f)) + ((c + g) + (d + h))
-            for at in range(whole, size):
-                total += own[at] * other[at]
-            out[row, place] = total
+            if columns[row, place] >= 0:
+                out[row, place] = product(own, right[columns[row, place]])
 
 
 @njit(nogil=True, cache=True)

@@ -8,6 +8,7 @@ and its waves. Cost: words and waves of what is listed and of the histories. Wor
 import numpy as np
 from numba import njit
 
+from features.compute.gather import product
 from features.recommend.listed import Listed
 from features.recommend.models.content import WAVES, Content
 
@@ -79,20 +80,6 @@ def content_strongest(model: Content, users: np.ndarray, track: np.ndarray) -> n
     return found
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def _product(
-    one: np.ndarray,
-    other: np.ndarray,
-    start: int,
-    stop: int,
-) -> float:
-    """The product of two float32 vectors from one place to another; in any order of adding, which is by eights."""
-    total = np.float32(0.0)
-    for place in range(start, stop):
-        total += one[place] * other[place]
-    return total
-
-
 @njit(nogil=True, cache=True)
 def _parts(
     start: int,
@@ -128,13 +115,16 @@ def _parts(
             worth[at] = profile[entry]
             usual[kind[at]] += usual_named[at] * profile[entry]
         for wave in range(len(ends) - 1):
-            usual[kinds + wave] = _product(usual_felt, own_felt, ends[wave], ends[wave + 1])
+            usual[kinds + wave] = product(
+                usual_felt[ends[wave] : ends[wave + 1]], own_felt[ends[wave] : ends[wave + 1]]
+            )
         for pair in range(begin[row], begin[row + 1]):
             listed = track[pair]
             for entry in range(word_begin[listed], word_begin[listed + 1]):
                 found[kind[word[entry]], pair] += value[entry] * worth[word[entry]]
             for wave in range(len(ends) - 1):
-                found[kinds + wave, pair] = _product(felt[listed], own_felt, ends[wave], ends[wave + 1])
+                waves = slice(ends[wave], ends[wave + 1])
+                found[kinds + wave, pair] = product(felt[listed, waves], own_felt[waves])
             for number in range(len(found)):
                 found[number, pair] = found[number, pair] * lift[listed] - usual[number]
         for entry in range(profile_begin[row], profile_begin[row + 1]):
@@ -173,7 +163,7 @@ def _influence(
         own = history_begin[row]
         for at in range(scored_begin[users[row]], scored_begin[users[row] + 1]):
             if scored[at] > 0:  # what the user is put off by is no history
-                total = _product(felt[scored_track[at]], waves, 0, len(waves))
+                total = product(felt[scored_track[at]], waves)
                 for entry in range(word_begin[scored_track[at]], word_begin[scored_track[at] + 1]):
                     total += value[entry] * worth[word[entry]]
                 found[own] = scored[at] * total
@@ -211,7 +201,7 @@ def _strongest(
         for at in range(scored_begin[users[asked]], scored_begin[users[asked] + 1]):
             own = scored_track[at]
             if scored[at] > 0 and own != listed:  # what the user is put off by is no history
-                total = _product(felt[own], felt[listed], 0, felt.shape[1])
+                total = product(felt[own], felt[listed])
                 for entry in range(word_begin[own], word_begin[own + 1]):
                     total += value[entry] * worth[word[entry]]
                 if scored[at] * total > most:
