@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from bson.binary import Binary, BinaryVectorDtype
 from bson.raw_bson import RawBSONDocument
 
+from features.release.list_bytes import candidate_arrays, pieces_of, with_candidates
 from features.release.manifest import Manifest
 from features.release.templates import after_template
 from features.schema.ids import content_object_id, decode_id
@@ -82,8 +83,8 @@ class ReleaseDocuments:
     manifest: Manifest
     vectors: str = "double"
     """"double" for arrays, "float32" for BSON Binary vectors."""
-    _encoded_tracks: dict[str, RawBSONDocument] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Metadata by track. Threads may both encode a track: to the same bytes."""
+    _encoded_tracks: dict[str, tuple[bytes, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Pieces of a candidate by track. Threads may both encode a track: to the same bytes."""
 
     def __getstate__(self) -> dict[str, Any]:
         """With the tracks, for those who have not got the folder."""
@@ -104,9 +105,10 @@ class ReleaseDocuments:
     def encoded(self, output: str, table: pa.Table) -> list[RawBSONDocument]:
         """The documents of some rows; needs no file where this has come from another process."""
         encoded = self._alike(output, table) if output in ALIKE and len(table) else None
-        if encoded is None:
-            make = self._recommendations if output == "recommendations" else self._features
-            encoded = [bson.encode(document) for document in make(output, table)]
+        if output == "recommendations":
+            encoded = list(self._recommendations(table))
+        elif encoded is None:
+            encoded = [bson.encode(document) for document in self._features(output, table)]
         return [RawBSONDocument(document) for document in encoded]
 
     def _alike(self, output: str, table: pa.Table) -> list[bytes] | None:
@@ -174,30 +176,25 @@ class ReleaseDocuments:
             stored = Binary.from_vector(np.asarray(vector, np.float32).tolist(), BinaryVectorDtype.FLOAT32)
         return {"vector": stored, "dimensions": len(vector)}
 
-    def _recommendations(self, _output: str, table: pa.Table) -> Iterator[dict[str, Any]]:
-        metadata = self._metadata(table["track_ids"])
-        for row in table.to_pylist():
-            ranked = zip(row["track_ids"], row["scores"], row["reasons"], strict=True)
-            yield {
+    def _recommendations(self, table: pa.Table) -> Iterator[bytes]:
+        tracks = table["track_ids"]
+        pieces = self._pieces(tracks)
+        arrays = candidate_arrays(tracks, table["scores"], table["reasons"], pieces.__getitem__)
+        counts = pc.list_value_length(tracks).to_pylist()
+        others = table.drop_columns(["track_ids", "scores", "reasons"]).to_pylist()
+        for row, candidates, count in zip(others, arrays, counts, strict=True):
+            before = {
                 "_id": recommendation_id(self.manifest.id, row["user_id"], row["strategy"]),
                 "userId": decode_id(row["user_id"]),
                 "sessionId": None,
                 "release": self.manifest.id,
                 "strategy": row["strategy"],
-                "candidates": [
-                    {
-                        "trackId": track,
-                        "score": score,
-                        "rank": rank,
-                        "reasons": reasons,
-                        "metadata": metadata[track],
-                    }
-                    for rank, (track, score, reasons) in enumerate(ranked, start=1)
-                ],
+            }
+            after = {
                 "context": {"seeds": row["seeds"], "filters": _basis(row)},
                 "performance": {
                     "generationTime": row["generation_ms"],
-                    "candidateCount": len(row["track_ids"]),
+                    "candidateCount": count,
                     "strategy": row["strategy"],
                     "confidence": row["confidence"],
                 },
@@ -205,12 +202,13 @@ class ReleaseDocuments:
                 "createdAt": self.manifest.built_at,
                 "expiresAt": self._expiry(RECOMMENDATION_LIFE),
             }
+            yield with_candidates(before, candidates, after)
 
     def _expiry(self, life: timedelta) -> datetime:
         return self.manifest.built_at + life
 
-    def _metadata(self, wanted: pa.ChunkedArray) -> Mapping[str, RawBSONDocument]:
-        """Tracks' metadata, some more than those wanted: encoded once and copied into every list they stand in.
+    def _pieces(self, wanted: pa.ChunkedArray) -> Mapping[str, tuple[bytes, bytes]]:
+        """Tracks with their metadata, some more than those wanted: encoded once and copied into every list.
 
         Only tracks that stand in a list are: of a large catalogue a small part.
         """
@@ -220,7 +218,7 @@ class ReleaseDocuments:
         if missing:
             rows = pc.index_in(pa.array(missing, pa.string()), self._tracks["track_id"].combine_chunks())
             for row in self._tracks.take(rows).to_pylist():
-                self._encoded_tracks[row["track_id"]] = RawBSONDocument(bson.encode(_track_metadata(row)))
+                self._encoded_tracks[row["track_id"]] = pieces_of(row["track_id"], _track_metadata(row))
         return self._encoded_tracks
 
     @cached_property
