@@ -36,7 +36,7 @@ process has two cores."""
 AHEAD = 8
 """Batches that each of them may be ahead, some 50 MB of plays: as many as are read while a part is written."""
 MOST_DOCUMENTS = 1_000_000
-"""Of what a worker reads at once: it and this process each hold them, some 200 MB of plays."""
+"""Of what a worker reads at once: it and this process each hold them, some 300 MB of plays."""
 
 Rows = tuple[int, pa.Table, pa.Table]
 """A batch as its bytes, rows that can be used, and those set aside."""

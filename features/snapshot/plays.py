@@ -24,8 +24,10 @@ EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 IN_LIST = 500
 STRETCHED_DOCUMENTS = 200_000
 """Of fewer, a whole reading is one query for all."""
-WEEK = timedelta(weeks=1)
-STRETCHES = 150
+WEEK, DAY = timedelta(weeks=1), timedelta(days=1)
+WEEKS, DAYS = 150, 1050
+MANY_DOCUMENTS = 50_000_000
+"""Of more, stretches are days: in a week there would be more than a worker should hold."""
 ASKED_FOR = 50_000
 """The newest spans, up to so many documents or as many as are new, are looked at each time."""
 
@@ -207,10 +209,10 @@ def _read_spans(books: Books, between: Sequence[Span], settled: datetime) -> tup
     """What lies between the spans as spans, and the documents of them that were set aside."""
     found: list[Span] = []
     apart: list[pa.Table] = []
-    whole = not between and books.reader.estimated_document_count() >= STRETCHED_DOCUMENTS
+    documents = None if between else books.reader.estimated_document_count()
     for after, until in _gaps(between, settled):
         cutter = SpanCutter(after, books.write, books.no_rows())
-        bounds = _stretches(after, until) if whole else [after, until]
+        bounds = [after, until] if documents is None else _stretches(after, until, documents)
         queries = [_imported(books, *ends) for ends in pairwise(bounds)]
         for good, aside in books.read(*queries, sort=books.source.known_path):
             cutter.add(good, aside.filter(pc.is_valid(aside["imported_at"])))
@@ -220,14 +222,21 @@ def _read_spans(books: Books, between: Sequence[Span], settled: datetime) -> tup
     return found, apart
 
 
-def _stretches(after: datetime, until: datetime) -> list[datetime]:
+def _stretches(after: datetime, until: datetime, documents: int) -> list[datetime]:
     """Weeks into which a stretch of time is cut, so that several can be read at once; what is years ago is one.
 
-    Moments from the first to the last. They don't depend on who reads nor on what there is: to ask for the first import
-    is a walk over all of the index where the server's planner is a simple one, and an empty week costs nothing.
+    Of few documents there is one stretch, of very many each is a day. Otherwise they don't depend on who reads nor on
+    what there is: to ask for the first import is a walk over all of the index where the server's planner is a simple
+    one, and an empty week costs nothing.
+
+    Returns:
+        Moments from the first to the last.
     """
-    weeks = [until - WEEK * number for number in range(STRETCHES, 0, -1)]
-    return [after, *(moment for moment in weeks if moment > after), until]
+    if documents < STRETCHED_DOCUMENTS:
+        return [after, until]
+    step, count = (WEEK, WEEKS) if documents < MANY_DOCUMENTS else (DAY, DAYS)
+    moments = [until - step * number for number in range(count, 0, -1)]
+    return [after, *(moment for moment in moments if moment > after), until]
 
 
 def _judge_again(books: Books, former: TableSummary | None, still: list[Span]) -> tuple[list[Part], list[pa.Table]]:

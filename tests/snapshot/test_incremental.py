@@ -228,3 +228,11 @@ def test_spans_are_joined_only_while_small_and_lose_nothing(monkeypatch):
         (BOUND + 6 * one, BOUND + 7 * one),
     ]
     assert sum(part.rows for s in found for part in s.parts) == sum(sizes)
+
+
+@pytest.mark.parametrize(("documents", "stretches"), [(1000, 1), (10**6, 151), (10**9, 1051)])
+def test_a_whole_history_is_cut_finer_the_more_there_is_of_it(documents, stretches):
+    bounds = plays._stretches(plays.EARLIEST, BOUND, documents)
+    assert (bounds[0], bounds[-1]) == (plays.EARLIEST, BOUND)
+    assert len(bounds) == stretches + 1
+    assert bounds == sorted(bounds)
