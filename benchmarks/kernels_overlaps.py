@@ -22,7 +22,7 @@ from features.compute.overlaps import similar_users
 from features.compute.pair_sums import pair_sums
 
 K, MIN_COMMON = 50, 5
-ROUNDS = {"S": 3, "M": 3, "L": 1}
+ROUNDS = {"S": 3, "M": 2, "L": 1}
 ROWS = {"S": 10_000, "M": 5_000, "L": 1_000}
 """Of a peer that takes rows; of the slowest a fifth of them."""
 DOT_TOPN, IMPLICIT, SKLEARN, SCIPY = "sparse_dot_topn", "implicit all_pairs_knn", "scikit-learn", "scipy product alone"

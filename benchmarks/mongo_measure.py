@@ -31,6 +31,11 @@ class Spent:
         """Of both, since the work is shared between them."""
         return self.own_cpu_s + self.server_cpu_s
 
+    def with_(self, other: "Spent") -> "Spent":
+        """Of both, one after the other."""
+        kinds = ("wall_s", "own_cpu_s", "server_cpu_s")
+        return Spent(*(getattr(self, kind) + getattr(other, kind) for kind in kinds))
+
 
 @contextmanager
 def server(home: Path) -> Iterator[tuple[Database[dict[str, Any]], int]]:

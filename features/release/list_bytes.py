@@ -108,5 +108,6 @@ def _pieces_of_eight(numbers: np.ndarray) -> list[bytes]:
 
 
 def _flat(lists: pa.Array) -> pa.Array:
-    """What stands in the lists, one after the other."""
-    return pc.list_flatten(lists)
+    """What stands in the lists, one after the other; texts, where they are numbers of a dictionary."""
+    flat = pc.list_flatten(lists)
+    return flat.cast(flat.type.value_type) if pa.types.is_dictionary(flat.type) else flat

@@ -25,11 +25,11 @@ def metadata_of(track):
 
 def columns(lists, text=None):
     text = text or pa.string()
-    return (
-        pa.chunked_array([pa.array([[track for track, _, _ in one] for one in lists], pa.list_(text))]),
-        pa.chunked_array([pa.array([[score for _, score, _ in one] for one in lists], pa.list_(pa.float64()))]),
-        pa.chunked_array([pa.array([[why for _, _, why in one] for one in lists], pa.list_(pa.list_(text)))]),
-    )
+    tracks = pa.array([[track for track, _, _ in one] for one in lists], pa.list_(pa.string()))
+    scores = pa.array([[score for _, score, _ in one] for one in lists], pa.list_(pa.float64()))
+    reasons = pa.array([[why for _, _, why in one] for one in lists], pa.list_(pa.list_(pa.string())))
+    coded = tracks.cast(pa.list_(text)), scores, reasons.cast(pa.list_(pa.list_(text)))
+    return tuple(pa.chunked_array([column]) for column in coded)
 
 
 def one_by_one(before, one, after):
@@ -40,9 +40,10 @@ def one_by_one(before, one, after):
     return bson.encode({**before, "candidates": candidates, **after})
 
 
-@given(LISTS)
-def test_pieces_together_are_what_encoding_one_by_one_gives(lists):
-    arrays = candidate_arrays(*columns(lists), lambda track: pieces_of(track, metadata_of(track)))
+@pytest.mark.parametrize("text", [pa.string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@given(lists=LISTS)
+def test_pieces_together_are_what_encoding_one_by_one_gives(lists, text):
+    arrays = candidate_arrays(*columns(lists, text), lambda track: pieces_of(track, metadata_of(track)))
     before, after = {"_id": bson.ObjectId(b"0" * 12), "userId": "u"}, {"context": {"seeds": []}, "feedback": None}
     made = [with_candidates(before, array, after) for array in arrays]
     assert made == [one_by_one(before, one, after) for one in lists]
