@@ -40,6 +40,11 @@ class Plays:
         return len(self.user)
 
 
+def no_plays() -> Plays:
+    """None at all."""
+    return Plays(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
 @dataclass(frozen=True, eq=False)
 class Feedback:
     """Feedback as parallel arrays: user, track int32; signal str; strength float64 (NaN unsaid); created_at ms."""

@@ -118,10 +118,22 @@ class Evidence(Ranker):
 
 
 def fit_ranker(
-    dataset: Dataset, interactions: Interactions, recipes: Mapping[str, Recipe], parameters: NightlyParameters
+    dataset: Dataset,
+    interactions: Interactions,
+    recipes: Mapping[str, Recipe],
+    parameters: NightlyParameters,
+    history: History | None = None,
 ) -> Ranker:
-    """Fits the models that the recipes ask, those that the dataset has anything for."""
-    history = build_history(dataset, interactions)
+    """Fits the models that the recipes ask, those that the dataset has anything for.
+
+    Args:
+        dataset: what is ranked for whom.
+        interactions: of its plays and feedback.
+        recipes: by strategy.
+        parameters: of the release.
+        history: of the dataset, for who has it already; the dataset's plays are not asked then.
+    """
+    history = history or build_history(dataset, interactions)
     names = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
     large = is_large(dataset, parameters)
     models = fit_models(history, with_proposers(names, history, parameters) if large else names, parameters)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
 
 from features.compute.heard import Heard, heard_of
-from features.compute.interactions import MS_A_DAY
+from features.compute.interactions import MS_A_DAY, Plays
 from features.compute.profiles import scaled_audio
 from features.compute.sequences import followers, in_sequence
 from features.recommend.evidence import Evidence
@@ -19,6 +20,8 @@ LATELY_DAYS = 60
 """How far back from the newest play of all "lately" reaches."""
 SOON = 10
 """Of the tracks that a listener first played after another, so many came soon after it."""
+SOON_LISTENERS = 3
+"""Listeners who went from one track to another, from which on they are a reason."""
 LIKINGS = ("love", "like", "save", "replay")
 """What may draw a user to a track they have not played, strongest first."""
 FEATURE_WORDS = {
@@ -64,35 +67,57 @@ class Offer:
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
-    """Counts behind reasons. A play counts where it was not skipped; what is unknown of a track counts for nothing.
+class Counts:
+    """What plays say of pairs of listener and track, in the little that reasons need: plays need not be kept for it.
 
     Attributes:
-        evidence: what they are counted from.
+        heard: (users, tracks) int32 CSR: plays that were not skipped.
+        last_day: (pairs of `heard`,) int32: the day of the last play of each, in UTC since 1970, in its order.
+        days_lately: (users, tracks) uint8 CSR: days, in UTC, of the last 60 before the newest play of all, with a play.
+        soon_after: (tracks, tracks) int32 CSR: listeners who first played the second among their next ten new tracks.
+            Strictly later: tracks first played at one moment do not follow one another.
+    """
+
+    heard: sp.csr_matrix
+    last_day: np.ndarray
+    days_lately: sp.csr_matrix
+    soon_after: sp.csr_matrix
+
+    @classmethod
+    def of(cls, heard: Heard, *, least: int = SOON_LISTENERS) -> Self:
+        """Of what `heard_of` found; of tracks that fewer than the least went on to after another, nothing is kept."""
+        plays = heard.plays
+        days = sp.csr_matrix((heard.days_lately.astype(np.uint8), plays.indices, plays.indptr), shape=plays.shape)
+        soon = followers(in_sequence(plays, heard.first_at), plays.shape[1], reach=SOON, least=least)
+        return cls(plays, (heard.last_at // MS_A_DAY).astype(np.int32), days, soon)
+
+
+def heard_lately(events: Plays, played: sp.csr_matrix) -> Heard:
+    """What `Counts` are made of; arguments as of `heard_of`."""
+    return heard_of(events, played, lately_ms=LATELY_DAYS * MS_A_DAY)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What reasons can name. A play counts where it was not skipped; what is unknown of a track counts for nothing.
+
+    Attributes:
+        evidence: what ranks; its plays are not asked.
+        counts: of plays.
     """
 
     evidence: Evidence
+    counts: Counts
 
-    @cached_property
-    def _tally(self) -> Heard:
-        evidence = self.evidence
-        return heard_of(evidence.history.events, evidence.interactions.plays, lately_ms=LATELY_DAYS * MS_A_DAY)
+    @classmethod
+    def of(cls, evidence: Evidence) -> Self:
+        """The facts of evidence that has its plays."""
+        return cls(evidence, Counts.of(heard_lately(evidence.history.events, evidence.interactions.plays)))
 
     @property
     def heard(self) -> sp.csr_matrix:
         """(users, tracks) int32 CSR: plays."""
-        return self._tally.plays
-
-    @property
-    def last_at(self) -> np.ndarray:
-        """(pairs of `heard`,) int64 ms: the last play of each, in its order."""
-        return self._tally.last_at
-
-    @cached_property
-    def days_lately(self) -> sp.csr_matrix:
-        """(users, tracks) int32 CSR: days, in UTC, of the last 60 before the newest play of all, with a play."""
-        heard = self.heard
-        return sp.csr_matrix((self._tally.days_lately, heard.indices, heard.indptr), shape=heard.shape)
+        return self.counts.heard
 
     @cached_property
     def sound(self) -> np.ndarray:
@@ -126,16 +151,6 @@ class Facts:
         with np.errstate(invalid="ignore", divide="ignore"):
             usual: np.ndarray = (self.heard @ np.where(known, self.sound, 0.0)) / (self.heard @ known.astype(np.int64))
         return usual
-
-    @cached_property
-    def soon_after(self) -> sp.csr_matrix:
-        """(tracks, tracks) int32 CSR: listeners who first played the second among their next ten new tracks.
-
-        Strictly later: tracks first played at one moment do not follow one another.
-        """
-        heard = self.heard
-        sequences = in_sequence(heard, self._tally.first_at)
-        return followers(sequences, heard.shape[1], reach=SOON, least=1)
 
     @cached_property
     def _likings(self) -> tuple[np.ndarray, np.ndarray]:

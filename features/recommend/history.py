@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.dataset import Catalog, Dataset, StatedTaste
-from features.compute.interactions import Interactions, Plays
+from features.compute.interactions import Interactions, Plays, no_plays
 from features.compute.moments import later_in_row, note_moments
 from features.compute.numbering import ordered
 from features.compute.rows import sparse_row
@@ -51,6 +51,10 @@ class History:
         if heard.all():
             return events
         return Plays(events.user[heard], events.track[heard], events.played_at[heard], events.completion[heard])
+
+    def without_events(self) -> "History":
+        """The same without plays, which `decayed_plays` alone asks, and which are by far the largest part."""
+        return replace(self, events=no_plays())
 
     @cached_property
     def degree(self) -> np.ndarray:
@@ -154,10 +158,7 @@ def history_of(weights: sp.csr_matrix, catalog: Catalog | None = None) -> Histor
     weights = weights.astype(np.float64).tocsr()
     weights.sort_indices()
     always = np.zeros(weights.nnz, np.int64)
-    nothing = np.zeros(0, np.int32)
-    return History(
-        weights, always, always, Plays(nothing, nothing, nothing.astype(np.int64), nothing.astype(np.float32)), catalog
-    )
+    return History(weights, always, always, no_plays(), catalog)
 
 
 def _moments(

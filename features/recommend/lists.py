@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from features.compute.rows import row_entries
 from features.compute.shards import Range
 from features.recommend.cold import Markets, new_reason
 from features.recommend.evidence import Evidence
+from features.recommend.facts import Facts
 from features.recommend.ranked import (
     BASES,
     EVERYBODY,
@@ -40,23 +40,24 @@ class ListMaker:
     """Makes the lists of a range of users: any number of threads may use one, and it can be sent to another process.
 
     Attributes:
-        evidence: what ranks.
+        facts: what ranks, and what reasons name.
         shaper: makes lists of scores; its `how` says how long they are, and whether heard tracks may come in.
         cells: of a dense block at most; changes nothing.
     """
 
-    evidence: Evidence
+    facts: Facts
     shaper: Shaper
     cells: int = BLOCK_CELLS
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Evidence, Shaper, int]]:
-        """What was counted for it is counted again where it is needed."""
-        return type(self), (self.evidence, self.shaper, self.cells)
+    @property
+    def evidence(self) -> Evidence:
+        """What ranks."""
+        return self.facts.evidence
 
     @cached_property
     def explainer(self) -> Explainer:
         """Reasons."""
-        return Explainer(self.evidence)
+        return Explainer(self.facts)
 
     @cached_property
     def markets(self) -> Markets:
@@ -85,7 +86,7 @@ class ListMaker:
 
 def recommend(evidence: Evidence, shaper: Shaper, cells: int | None = None) -> Iterator[RankedLists]:
     """Lists of all users, a block of users at a time, in the order of their numbers; arguments as of `ListMaker`."""
-    maker = ListMaker(evidence, shaper, cells or BLOCK_CELLS)
+    maker = ListMaker(Facts.of(evidence), shaper, cells or BLOCK_CELLS)
     for start, stop in maker.blocks():
         yield maker.lists(start, stop)
 

@@ -7,9 +7,8 @@ import numpy as np
 
 from features.recommend.blend import Standard
 from features.recommend.content_kernels import content_parts
-from features.recommend.evidence import Evidence
 from features.recommend.fact_kernels import first_kinds
-from features.recommend.facts import Facts, Offer, entries_of
+from features.recommend.facts import SOON_LISTENERS, Facts, Offer, entries_of
 from features.recommend.listed import Listed
 from features.recommend.models import EVERYONE
 from features.recommend.models.content import Content
@@ -38,8 +37,6 @@ GENRE_SHARE = 0.10
 """From this share of the plays on, a genre is called the user's."""
 ARTIST_PLAYS = 2
 """Plays of an artist from which on they are a reason: one may be chance."""
-SOON_LISTENERS = 3
-"""Listeners who went from one track to another, from which on they are a reason."""
 NO_KIND = -1
 KIND_OF = {
     "user_knn": "neighbors",
@@ -76,9 +73,8 @@ class Explainer:
     then come the others that gave something, then facts that gave nothing. That nobody has played a track is said too.
     """
 
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
-        self.facts = Facts(evidence)
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
 
     def told(
         self,
@@ -97,7 +93,7 @@ class Explainer:
             lists: by strategy, (n, k) int32 tracks, none twice in a row; -1 marks empty slots, at the end.
             tracks: what the columns of `standard` stand for (`columns`).
         """
-        evidence = self.evidence
+        evidence = self.facts.evidence
         listed = Listed.of(users, lists, len(evidence.dataset.tracks))
         at = rows[listed.row], listed.track if tracks is None else listed.columns(tracks[rows])
         parts = Parts.of(
@@ -218,7 +214,7 @@ class _Block:
         source = self.movers.strongest(self.soon, entries)
         known = source >= 0
         self.found.soon[entries] = source
-        self.found.followed[entries[known]] = entries_of(self.facts.soon_after, source[known], track[known])
+        self.found.followed[entries[known]] = entries_of(self.facts.counts.soon_after, source[known], track[known])
         return self.found.followed[entries] >= SOON_LISTENERS
 
     def _sounds(self, entries: np.ndarray) -> np.ndarray:

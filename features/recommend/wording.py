@@ -70,7 +70,7 @@ class Words:
         return say(entries, self.listed.pair[entries])
 
     def _own(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
-        plays, day = self.offer.own[pair], self.facts.last_at[self.offer.own_place[pair]] // MS_A_DAY
+        plays, day = self.offer.own[pair], self.facts.counts.last_day[self.offer.own_place[pair]]
         return distinct_texts(own_in_words, plays, day)
 
     def _neighbors(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
@@ -86,7 +86,7 @@ class Words:
 
     def _track(self, entries: np.ndarray, pair: np.ndarray) -> Texts:
         source, users = self.found.track[entries], self.listed.users[self.listed.row[pair]]
-        plays, days = self.facts.plays_of(users, source), entries_of(self.facts.days_lately, users, source)
+        plays, days = self.facts.plays_of(users, source), entries_of(self.facts.counts.days_lately, users, source)
         return distinct_texts(self._because, source, plays, days >= RETURN_DAYS, self._liking(users, source, plays))
 
     def _soon(self, entries: np.ndarray, _pair: np.ndarray) -> Texts:

@@ -16,7 +16,8 @@ from features.compute.align import Alignment, align
 from features.compute.budget import Blocks, Budget, Sizes, blocks_for
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
-from features.compute.interactions import build_interactions
+from features.compute.heard import Heard
+from features.compute.interactions import Interactions, build_interactions, no_plays
 from features.compute.numbering import Pieces, marked
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
@@ -30,7 +31,7 @@ from features.evaluate.gate import (
     check_ranges,
     check_similarity,
 )
-from features.evaluate.measures import measures
+from features.evaluate.measures import late_plays, measures
 from features.evaluate.ranking import ranking_metrics
 from features.evaluate.splits import sample_of, split_by_time
 from features.measured import Stages
@@ -38,7 +39,9 @@ from features.parameters import NightlyParameters
 from features.progress import Progress, silent
 from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence, fit_ranker
+from features.recommend.facts import Counts, Facts, heard_lately
 from features.recommend.filters import Filters
+from features.recommend.history import History, build_history
 from features.recommend.lists import ListMaker
 from features.recommend.rerank import Shaper
 from features.recommend.strategies import choose, sized_for
@@ -166,19 +169,22 @@ def _build(
     checks += check_similarity(similar.neighbors, similar.common, similar.jaccard, least)
     neighbors, common = similar.neighbors, similar.common
     del similar
+    with stages("counts"):
+        unmoved, plays = unmoved_lists(reference, dataset, as_of), len(dataset.plays)
+        late = late_plays(dataset, as_of_ms=as_of_ms, known_at_ms=int(inputs.known_at.timestamp() * 1000))
+        dataset, history, heard = _without_plays(dataset, interactions, parameters)
+        counts = Counts.of(heard)
+        del heard
     with stages("models"):
-        ranker = fit_ranker(dataset, interactions, recipes, parameters)
-    evidence = Evidence.of(ranker, embeddings, neighbors, common)
+        ranker = fit_ranker(dataset, interactions, recipes, parameters, history)
+    facts = Facts(Evidence.of(ranker, embeddings, neighbors, common), counts)
     with stages("recommendations"):
-        shaper = Shaper.of(evidence, parameters, unmoved_lists(reference, dataset, as_of))
+        shaper = Shaper.of(ranker, parameters, unmoved)
         with files.groups("recommendations", outputs.LISTS) as add:
-            faults, listed = write_lists(ListMaker(evidence, shaper, blocks.cells), add, stages.progress, runner)
-    checks += check_lists(faults, _could_have_lists(evidence.filters))
+            faults, listed = write_lists(ListMaker(facts, shaper, blocks.cells), add, stages.progress, runner)
+    checks += check_lists(faults, _could_have_lists(ranker.filters))
     with stages("measures"):
-        known_at_ms = int(inputs.known_at.timestamp() * 1000)
-        metrics |= measures(
-            dataset, aligned.vectors, profiles.users, listed, as_of_ms=as_of_ms, known_at_ms=known_at_ms
-        )
+        metrics |= measures(late, aligned.vectors, profiles.users, listed)
         files.write("tracks", outputs.track_table(dataset))
     return Manifest(
         release,
@@ -192,7 +198,7 @@ def _build(
         {
             "users": len(dataset.users),
             "tracks": len(dataset.tracks),
-            "plays": len(dataset.plays),
+            "plays": plays,
             "feedback": len(dataset.feedback),
             "pairs": int(interactions.weights.nnz),
             **{name: files.rows[name] for name in ROW_GROUPS},
@@ -226,6 +232,19 @@ def _chosen(
         recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
     with stages("evaluation"):
         return recipes, ranking_metrics(split, recipes, parameters, blocks.cells)
+
+
+def _without_plays(
+    dataset: Dataset, interactions: Interactions, parameters: NightlyParameters
+) -> tuple[Dataset, History, Heard]:
+    """The dataset, its history and what was heard, without plays: of all there is they are the most, and no more asked.
+
+    But where heard tracks are let in, the history keeps them: how often counts there.
+    """
+    history = build_history(dataset, interactions)
+    heard = heard_lately(history.events, interactions.plays)
+    history = history if parameters.recommendations.include_heard else history.without_events()
+    return replace(dataset, plays=no_plays()), history, heard
 
 
 def sample_size(parameters: NightlyParameters) -> int:

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from worlds import AS_OF, DAY, account, dataset_of, play, random_world, shuffled, track
 
 from features.compute.dataset import build_dataset
-from features.evaluate.measures import measures, spanned
+from features.evaluate.measures import late_plays, measures, spanned
 
 UNIT = np.eye(4)
 NOBODY = np.zeros(0, int)
 
 
 def measured(data, *, vectors=UNIT, profiled=NOBODY, listed=NOBODY, as_of_ms=AS_OF, known_at_ms=AS_OF):
-    return measures(data, vectors, profiled, listed, as_of_ms=as_of_ms, known_at_ms=known_at_ms)
+    return measures(late_plays(data, as_of_ms=as_of_ms, known_at_ms=known_at_ms), vectors, profiled, listed)
 
 
 def test_plays_are_counted_by_day_and_week_and_what_they_lack_by_week():

@@ -18,7 +18,7 @@ from features.recommend.sound_kernels import closest_in_sound, nearest_in_sound
 @settings(max_examples=15, deadline=None)
 def test_what_is_counted_at_once_is_what_is_counted_one_by_one(seed, users):
     evidence = evidence_of(random_world(seed, plays=120))
-    facts, catalog = Facts(evidence), evidence.dataset.catalog
+    facts, catalog = Facts.of(evidence), evidence.dataset.catalog
     rng = np.random.default_rng(seed)
     some = np.sort(rng.choice(len(evidence.dataset.users), users, replace=False))
     tracks = len(evidence.dataset.tracks)

@@ -11,8 +11,8 @@ from worlds import AS_OF, DAY, account, evidence_of, lists_of, play, said, table
 from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence
 from features.recommend.fact_kernels import first_kinds
+from features.recommend.facts import Counts, heard_lately
 from features.recommend.models import MODELS
-from features.recommend.reasons import Explainer
 from features.recommend.wording import KINDS, listeners_in_words
 
 
@@ -168,19 +168,24 @@ def test_of_a_track_nobody_has_played_that_is_said_too():
     assert 2 <= len(reasons) <= 3
 
 
+def soon_after(evidence: Evidence, least: int = 1):
+    return Counts.of(heard_lately(evidence.history.events, evidence.interactions.plays), least=least).soon_after
+
+
 def test_listeners_who_went_on_from_a_track_are_counted():
     went = [play(v, t, ago) for v in "vwxy" for t, ago in (("a", 9), ("new", 8))]
     together = [play("z", "a", 9), play("z", "new", 9)]
     before = [play("s", "new", 9), play("s", "a", 8)]
     evidence = evidence_of(tables(plays=[play("u", "a"), *went, *together, *before]))
-    after = Explainer(evidence).facts.soon_after
+    after = soon_after(evidence)
     a, new = evidence.dataset.tracks.numbers(["a", "new"])
     assert (after[a, new], after[new, a]) == (4, 1)
+    assert soon_after(evidence, 4).nnz == 1
 
 
 def test_ten_new_tracks_later_is_soon_and_eleven_is_not():
     evidence = evidence_of(tables(plays=[play("v", f"t{n:02d}", 50 - n) for n in range(13) for _ in range(2)]))
-    after = Explainer(evidence).facts.soon_after
+    after = soon_after(evidence)
     assert after[0].toarray().ravel().tolist() == [0, *[1] * 10, 0, 0]
 
 

@@ -30,8 +30,8 @@ DAMPING = 0.7
 """Power of a user's sums by artist, album, genre and title: the tenth track of an artist says less than the first."""
 SMOOTHED_USERS = 6000
 """Most users that are compared with each other, a matrix of them all."""
-MEAN_USERS = 2000
-"""Users over whom a track's usual score is averaged, evenly drawn."""
+MEAN_USERS, MEAN_CELLS = 2000, 100_000_000
+"""Users over whom a track's usual score is averaged, evenly drawn, and their scores: as many as are worth it."""
 LEAST = 1e-9
 
 
@@ -122,10 +122,12 @@ class Content:
         named = named_features(history.catalog)
         if self.scores_heard:
             named["heard"] = sp.diags((history.listeners > 0).astype(np.float64)).tocsr()
-        self.kinds_, self.features_, self.history_ = tuple(named), named, history
+        self.kinds_, self.features_ = tuple(named), named
+        self.degree_, self.stated_ = history.degree, history.stated
         self.felt_ = felt_features(history.catalog, self.seed)
         users = len(history.degree)
-        some = np.unique(np.linspace(0, users - 1, MEAN_USERS).astype(np.int64))
+        most = min(MEAN_USERS, MEAN_CELLS // max(len(self.felt_), 1))
+        some = np.unique(np.linspace(0, users - 1, most).astype(np.int64))
         asked = np.arange(users) if users <= SMOOTHED_USERS else some
         profiles, felt = self._named_profiles(asked), self._felt_profiles(asked)
         by_feel = {kind: felt[:, columns].astype(np.float64) for kind, columns in felt_columns().items()}
@@ -212,9 +214,17 @@ class Content:
         """By kind, (n, k) float64 CSR: what the tracks of users' histories are, damped, with what they stated."""
         scored, fade = self.scored_[users], sp.diags(self._fade(users))
         return {
-            kind: (fade @ _damped(scored @ matrix)).tocsr() + _stated(self.history_, kind, users, matrix.shape[1])
+            kind: (fade @ _damped(scored @ matrix)).tocsr() + self._said(kind, users, matrix.shape[1])
             for kind, matrix in self.features_.items()
         }
+
+    def _said(self, kind: str, users: np.ndarray, width: int) -> sp.csr_matrix:
+        """(n, k) float64 CSR: stated artists and genres, in a profile as one track of each would stand."""
+        if self.stated_ is None or kind not in {"artist", "genre"}:
+            return sp.csr_matrix((len(users), width))
+        said = (self.stated_.artists if kind == "artist" else self.stated_.genres)[users]
+        many = np.sqrt(np.maximum(np.diff(said.indptr), 1) * np.maximum(self.degree_[users], 1.0))
+        return (sp.diags(1.0 / many) @ said.astype(np.float64)).tocsr()
 
     def _felt_profiles(self, users: np.ndarray) -> np.ndarray:
         """(n, w) float32: what the tracks of users' histories feel like, in the columns of `felt_`."""
@@ -223,7 +233,7 @@ class Content:
 
     def _fade(self, users: np.ndarray) -> np.ndarray:
         """(n,) float64: what brings sums over long histories and short ones to one size."""
-        fade: np.ndarray = np.maximum(self.history_.degree[users], 1.0) ** -0.5
+        fade: np.ndarray = np.maximum(self.degree_[users], 1.0) ** -0.5
         return fade
 
     def _joined(self, rows: Mapping[str, sp.csr_matrix]) -> sp.csr_matrix:
@@ -375,15 +385,6 @@ def _damped(sums: sp.csr_matrix) -> sp.csr_matrix:
     sums = sums.tocsr()
     sums.data = np.sign(sums.data) * np.abs(sums.data) ** DAMPING
     return sums
-
-
-def _stated(history: History, kind: str, users: np.ndarray, width: int) -> sp.csr_matrix:
-    """(n, k) float64 CSR: stated artists and genres, in a profile as one track of each would stand."""
-    if history.stated is None or kind not in {"artist", "genre"}:
-        return sp.csr_matrix((len(users), width))
-    said = (history.stated.artists if kind == "artist" else history.stated.genres)[users]
-    many = np.sqrt(np.maximum(np.diff(said.indptr), 1) * np.maximum(history.degree[users], 1.0))
-    return (sp.diags(1.0 / many) @ said.astype(np.float64)).tocsr()
 
 
 def _from_mean(values: np.ndarray) -> np.ndarray:
