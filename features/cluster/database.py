@@ -5,6 +5,7 @@ part of what is sent to it.
 """
 
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,8 +16,10 @@ from features.errors import DatabaseError
 from features.schema.names import RELEASES
 from features.settings import get_settings
 
-_opened: dict[str, Database[Document]] = {}
-_open = ExitStack()
+Key = tuple[str, tuple[Any, Any] | None]
+"""A database's name, and who holds its lease and under which token: one run's part of a worker."""
+
+_opened: dict[Key, tuple[Database[Document], ExitStack]] = {}
 _guard = threading.Lock()
 
 
@@ -30,17 +33,16 @@ class WorkerDatabase:
 
     def __init__(self, database: Database[Document]) -> None:
         self._database: Database[Document] | None = database
-        self._name = database.name
-        self._lease = _lease_of(database)
+        self.key: Key = (database.name, _lease_of(database))
 
     def __repr__(self) -> str:
-        return f"WorkerDatabase({self._name})"
+        return f"WorkerDatabase({self.key[0]})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_database": None, "_name": self._name, "_lease": self._lease}
+        return {"_database": None, "key": self.key}
 
     def get(self) -> Database[Document]:
-        """The database, open for as long as the process, or its part in a run, lasts.
+        """The database, open until `close`, or for as long as the process lasts.
 
         Raises:
             DatabaseError: it can't be reached from here, or the environment leads to another one.
@@ -50,24 +52,27 @@ class WorkerDatabase:
         return self._database
 
     def _here(self) -> Database[Document]:
+        name, lease = self.key
         with _guard:
-            found = _opened.get(self._name)
-            if found is None:
-                settings = get_settings()
-                if settings.mongodb_database != self._name:
+            if self.key in _opened:
+                return _opened[self.key][0]
+            settings = get_settings()
+            if settings.mongodb_database != name:
+                raise _another()
+            with ExitStack() as stack:
+                database = stack.enter_context(open_database(settings))
+                if _lease_of(database) != lease:
                     raise _another()
-                found = _opened[self._name] = _open.enter_context(open_database(settings))
-        if _lease_of(found) != self._lease:
-            raise _another()
-        return found
+                _opened[self.key] = database, stack.pop_all()
+            return database
 
 
-def close_all() -> None:
-    """Closes what was opened for others' work in this process."""
+def close(keys: Iterable[Key]) -> None:
+    """Closes what was opened in this process for a run that has ended; others' stays open."""
     with _guard:
-        _opened.clear()
-        _open.close()
-        get_settings.cache_clear()
+        for key in keys:
+            if key in _opened:
+                _opened.pop(key)[1].close()
 
 
 def _lease_of(database: Database[Document]) -> tuple[Any, Any] | None:

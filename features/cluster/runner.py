@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from features.cluster.database import Key, WorkerDatabase, close
 from features.cluster.fingerprint import difference, fingerprint
 from features.cluster.shard import Failed, look, run_shard
 from features.compute.runner import window
@@ -57,6 +58,7 @@ class DaskRunner:
     def __init__(self, client: "Client", patience_s: float = PATIENCE_S) -> None:
         self._client = client
         self._patience_s = patience_s
+        self._databases: list[Key] = []
 
     @property
     def workers(self) -> int:
@@ -69,6 +71,8 @@ class DaskRunner:
         Raises:
             ClusterError: there has been none for too long, or the scheduler is gone.
         """
+        if isinstance(value, WorkerDatabase):
+            self._databases.append(value.key)
         return Shared(value, self._sent(value, broadcast=True))
 
     def ordered(
@@ -113,11 +117,10 @@ class DaskRunner:
                 raise ClusterError(f"the clock of the Dask worker {worker} is not this machine's; set both by NTP")
 
     def forget(self) -> None:
-        """Has the workers close what they opened; those that are lost have done so."""
-        from features.cluster.database import close_all
-
-        with suppress(Exception):
-            self._client.run(close_all, on_error="ignore")
+        """Has the workers close what they opened for this run; those that are lost have done so."""
+        if self._databases:
+            with suppress(Exception):
+                self._client.run(close, self._databases, on_error="ignore")
 
     # --- for its shards
 

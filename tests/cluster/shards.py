@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from features.cluster import database
 from features.cluster.database import WorkerDatabase
 from features.errors import DatabaseError
 
@@ -40,12 +41,12 @@ def faulty(item: int) -> float:
     return 1 / item
 
 
-def tables(database: WorkerDatabase, item: int) -> list[str]:
-    return sorted(database.get().list_collection_names())
+def tables(where: WorkerDatabase, item: int) -> list[str]:
+    return sorted(where.get().list_collection_names())
 
 
-def environment(item: int) -> dict[str, str]:
-    return dict(os.environ)
+def open_keys() -> list[Any]:
+    return list(database._opened)
 
 
 def size(item: Any) -> int:

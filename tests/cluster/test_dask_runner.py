@@ -149,9 +149,23 @@ def test_a_worker_that_finds_another_database_writes_nothing(runner, database: D
     with pytest.raises(DatabaseError, match="does not find the database that this run holds the lease of") as error:
         list(runner.ordered(shards.tables, [runner.share(WorkerDatabase(other))], [0]))
     assert server_uri not in str(error.value)
-    where = WorkerDatabase(database)
+    with hold_lease(database):
+        where = WorkerDatabase(database)
     with hold_lease(database), pytest.raises(DatabaseError, match="give it the same MONGODB_URI"):
-        list(runner.ordered(shards.tables, [runner.share(where)], [0]))  # of before there was this lease
+        list(runner.ordered(shards.tables, [runner.share(where)], [0]))
+
+
+def test_a_run_that_ends_closes_what_was_opened_for_it_and_leaves_others_theirs(runner, database: Database):
+    with hold_lease(database):
+        ours = runner.share(WorkerDatabase(database))
+        list(runner.ordered(shards.tables, [ours], range(4)))
+        busy = DaskRunner(runner._client)
+        busy.forget()  # one that found another at work
+        assert runner.workers == len([opened for opened in runner._client.run(shards.open_keys).values() if opened])
+        runner.forget()
+        assert not any(runner._client.run(shards.open_keys).values())
+        with pytest.raises(RuntimeError, match="InvalidOperation"):  # so it is the one that was closed
+            list(runner.ordered(shards.tables, [ours], [0]))
 
 
 # --- lost workers
