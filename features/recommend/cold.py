@@ -12,8 +12,8 @@ from features.compute.dataset import Dataset
 from features.compute.gather import entries_at
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Interactions
-from features.compute.topk import top_k
 from features.recommend.columns import each
+from features.recommend.shape_kernels import best_new
 from features.recommend.texts import Sentences, distinct_texts
 
 HOME_LISTENERS = 200.0
@@ -194,16 +194,9 @@ class Exploration:
 
     def _best(self, values: np.ndarray, new: np.ndarray, count: int, of: np.ndarray | None) -> np.ndarray:
         """(n, count) int32: the best new tracks that may explore, -1 for none."""
-        able = np.where(new, values, -np.inf)
-        if self.max_per_artist > 0:
-            order = np.argsort(-values, axis=1, kind="stable")
-            artist = np.broadcast_to(each(self.artist, of), values.shape)
-            able[~_within(order, artist, self.max_per_artist)] = -np.inf
-        best = top_k(able, min(count, able.shape[1]))
-        own = np.take_along_axis(values, np.maximum(best, 0), axis=1)
-        half = np.isfinite(values).sum(axis=1) / 2.0
-        for column in range(best.shape[1]):
-            best[(values > own[:, column, None]).sum(axis=1) >= half, column] = -1
+        best = np.empty((len(values), min(count, values.shape[1])), np.int32)
+        all_tracks = np.zeros((0, 0), np.int32)
+        best_new(values, new, self.artist, all_tracks if of is None else of, self.max_per_artist, best)
         return best
 
     @staticmethod
@@ -241,21 +234,6 @@ def chances(users: Vocabulary, seed: int) -> np.ndarray:
     """(users,) float64 in [0, 1), evenly spread: of each id's hash, whoever else there is."""
     digests = [blake2b(f"{seed}:{user}".encode(), digest_size=6).digest() for user in users.ids()]
     return np.array([int.from_bytes(digest, "big") / 2.0**48 for digest in digests], np.float64)
-
-
-def _within(order: np.ndarray, artist: np.ndarray, most: int) -> np.ndarray:
-    """(n, tracks) bool: fewer than `most` of its artist's, (n, tracks), stand before it in (n, tracks) `order`."""
-    named = np.take_along_axis(artist, order, axis=1)
-    by_artist = np.argsort(named, axis=1, kind="stable")
-    sorted_artist = np.take_along_axis(named, by_artist, axis=1)
-    begins = np.ones(named.shape, bool)
-    begins[:, 1:] = sorted_artist[:, 1:] != sorted_artist[:, :-1]
-    place = np.arange(named.shape[1])
-    ahead = place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-    within = np.empty(named.shape, bool)
-    tracks = np.take_along_axis(order, by_artist, axis=1)
-    np.put_along_axis(within, tracks, (ahead < most) | (sorted_artist < 0), axis=1)
-    return within
 
 
 def _listeners(count: int) -> str:

@@ -7,8 +7,6 @@ Each kernel takes a range of users and writes only what belongs to those; histor
 import numpy as np
 from numba import njit
 
-from features.recommend.fact_kernels import strongest_and_sums
-
 
 @njit(nogil=True, cache=True)
 def moved_by_near(
@@ -156,9 +154,33 @@ def moved_by_factors(
             else:
                 wanted = np.ascontiguousarray(np.linalg.solve(matrix, np.ascontiguousarray(wanted.T)).T)
         given = np.dot(weighed, wanted.T)
-        added = np.zeros((history, weights.shape[1]))
-        strongest_and_sums(given, source, track[first:last], weights[first:last], strongest[first:last], added)
-        _add(added, level[row], np.abs(given).max() if level[row] else 0.0, sums[base : base + history])
+        largest = np.abs(given).max() if level[row] else 0.0
+        added = np.dot(weighed, np.dot(wanted.T, weights[first:last]))
+        _add(added, level[row], largest, sums[base : base + history])
+        _strongest(given, source, track[first:last], strongest[first:last])
+
+
+@njit(nogil=True, cache=True)
+def _strongest(given: np.ndarray, source: np.ndarray, track: np.ndarray, strongest: np.ndarray) -> None:
+    """Of (h, n) `given`, which is changed, the row with the most above 0 in each column: first what, then where."""
+    most = np.zeros(len(track))
+    place = 0
+    for own in range(len(source)):
+        while place < len(track) and track[place] < source[own]:
+            place += 1
+        if place < len(track) and track[place] == source[own]:
+            given[own, place] = 0.0  # a track is no reason for itself
+        _raise(most, given[own])
+    for own in range(len(source)):
+        for place in range(len(track)):
+            if given[own, place] == most[place] and strongest[place] < 0 and most[place] > 0:
+                strongest[place] = source[own]
+
+
+@njit(nogil=True, cache=True)
+def _raise(most: np.ndarray, values: np.ndarray) -> None:
+    for place in range(len(values)):
+        most[place] = max(most[place], values[place])
 
 
 @njit(nogil=True, cache=True)

@@ -1,5 +1,6 @@
 """The ladder that newcomers climb, what is popular where, and places for tracks that nobody has played."""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from features.recommend.cold import (
     new_reason,
 )
 from features.recommend.ranked import RankedList
+from features.recommend.shape_kernels import best_new
 
 SEEDS = st.integers(0, 10_000)
 GERMANS, AMERICANS = [f"de-{n}" for n in range(4)], [f"us-{n}" for n in range(12)]
@@ -358,3 +360,25 @@ def test_lists_are_the_same_each_time():
 def test_reasons_of_new_tracks_count_listeners():
     assert new_reason(0) == "New here: nobody has played it yet"
     assert new_reason(1) == "New here: only one listener has played it yet"
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_what_may_explore_is_the_best_of_the_new_ones_in_the_better_half_within_the_limit_on_artists(seed):
+    rng = np.random.default_rng(seed)
+    rows, columns, count, most = 4, int(rng.integers(1, 25)), int(rng.integers(1, 5)), int(rng.integers(0, 3))
+    values = np.where(rng.random((rows, columns)) < 0.2, -np.inf, rng.integers(0, 12, (rows, columns)).astype(float))
+    new, artist = rng.random((rows, columns)) < 0.5, rng.integers(-1, 4, 40)
+    of = np.stack([rng.permutation(40)[:columns] for _ in range(rows)]).astype(np.int32)
+    found = np.empty((rows, count), np.int32)
+    for some, stands_for in ((of, of), (np.zeros((0, 0), np.int32), np.tile(np.arange(columns), (rows, 1)))):
+        best_new(values, new, artist, some, most, found)
+        for row in range(rows):
+            able, seen = [], Counter()
+            for column in np.lexsort((np.arange(columns), -values[row])):
+                who = artist[stands_for[row, column]]
+                better = (values[row] > values[row, column]).sum() < np.isfinite(values[row]).sum() / 2
+                if new[row, column] and better and (most == 0 or who < 0 or seen[who] < most):
+                    able.append(int(column))
+                seen[who] += 1
+            assert found[row].tolist() == (able[:count] + [-1] * count)[:count]
