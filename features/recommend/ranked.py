@@ -56,7 +56,7 @@ class RankedLists:
         tracks: (m,) int32, of all lists one behind the other, as of `RankedList`.
         scores: (m,) float64, likewise.
         explored: (m,) bool, likewise.
-        reasons: of the m entries, one or more of each.
+        reasons: of the m entries, one or more of each; of all lists together no text twice.
         seeds: (l, 5) int64, as of `RankedList`; -1 for none, at the end.
         confidence: (l,) float64.
         basis: (l,) int8, places in `BASES`.
@@ -84,7 +84,6 @@ class RankedLists:
         order = np.lexsort((strategy, users))
         ends = np.cumsum(size)
         entries = spans((ends - size)[order], ends[order])
-        reasons = Sentences.together([part.reasons for part in parts])
         return cls(
             users[order],
             strategy[order],
@@ -92,7 +91,7 @@ class RankedLists:
             joined("tracks")[entries],
             joined("scores")[entries],
             joined("explored")[entries],
-            Sentences(reasons.texts, reasons.places[entries]),
+            Sentences.together([part.reasons for part in parts]).rows(entries).once(),
             joined("seeds")[order],
             joined("confidence")[order],
             joined("basis")[order],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +24,7 @@ class Sentences:
     """What is said of entries.
 
     Attributes:
-        texts: distinct.
+        texts: some may stand there twice.
         places: (m, 3) int32, of each entry the places in `texts`, best first; -1 for none, at the end.
     """
 
@@ -31,15 +32,14 @@ class Sentences:
     places: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[str] | pa.StringArray, places: np.ndarray) -> Self:
-        """Of texts that need not be distinct, and (m, 3) int places in them, as above."""
-        once, place = _once(texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string()))
-        return cls(once, place[places])
+    def of(cls, texts: Sequence[str], places: np.ndarray) -> Self:
+        """Of texts, and (m, 3) int places in them, as above."""
+        return cls(pa.array(texts, pa.string()), places.astype(np.int32))
 
     @classmethod
     def in_turn(cls, entries: int, said: Iterable[tuple[np.ndarray, Texts]]) -> Self:
         """One text after the other: of each the (a,) entries that it is about, three for an entry at most."""
-        places, count = np.full((entries, MOST_REASONS), -1, np.int64), np.zeros(entries, np.int64)
+        places, count = np.full((entries, MOST_REASONS), -1, np.int32), np.zeros(entries, np.int64)
         texts: list[str] = []
         for about, made in said:
             places[about, count[about]] = len(texts) + made.place
@@ -50,10 +50,9 @@ class Sentences:
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
         """Those of several parts, one behind the other."""
-        sizes = [len(part.texts) for part in parts]
-        begins = np.cumsum([0, *sizes[:-1]])
+        begins = np.cumsum([0, *(len(part.texts) for part in parts[:-1])], dtype=np.int32)
         places = [np.where(part.places < 0, -1, part.places + begin) for part, begin in zip(parts, begins, strict=True)]
-        return cls.of(pa.concat_arrays([part.texts for part in parts]), np.concatenate(places))
+        return cls(pa.concat_arrays([part.texts for part in parts]), np.concatenate(places, dtype=np.int32))
 
     @property
     def any(self) -> np.ndarray:
@@ -62,21 +61,26 @@ class Sentences:
         found: np.ndarray = says[self.places].any(axis=1)
         return found
 
+    def once(self) -> Self:
+        """The same with no text twice."""
+        encoded = self.texts.dictionary_encode()
+        return type(self)(encoded.dictionary, np.append(encoded.indices.to_numpy(), np.int32(-1))[self.places])
+
+    def rows(self, entries: np.ndarray) -> Self:
+        """Those of (a,) entries."""
+        return type(self)(self.texts, self.places[entries])
+
     def led_by(self, entries: np.ndarray, first: Texts) -> Self:
         """With a text before the others of (a,) entries: the last gives way, and the same one further back goes."""
-        once, place = _once(pa.concat_arrays([self.texts, pa.array(first.texts, pa.string())]))
-        places = place[self.places]
-        four = np.column_stack([place[len(self.texts) + first.place], places[entries]])
-        four[:, 1:][four[:, 1:] == four[:, :1]] = -1
+        texts = pa.array(first.texts, pa.string())
+        same, lead = (pc.index_in(some, texts).fill_null(-1).to_numpy() for some in (self.texts, texts))
+        own = self.places[entries]
+        own = np.where(np.append(same, -1)[own] == lead[first.place][:, None], -1, own)
+        four = np.column_stack([len(self.texts) + first.place, own])
         filled_first = np.argsort(four < 0, axis=1, kind="stable")[:, :MOST_REASONS]
+        places = self.places.copy()
         places[entries] = np.take_along_axis(four, filled_first, axis=1)
-        return type(self)(once, places)
-
-
-def _once(texts: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:
-    """The distinct ones, and (n + 1,) int32 where among them each is; -1, the last, stays what it is."""
-    encoded = texts.dictionary_encode()
-    return encoded.dictionary, np.append(encoded.indices.to_numpy(), np.int32(-1))
+        return type(self)(pa.concat_arrays([self.texts, texts]), places)
 
 
 def distinct_texts(text: Callable[..., str], *columns: np.ndarray) -> Texts:
@@ -87,8 +91,10 @@ def distinct_texts(text: Callable[..., str], *columns: np.ndarray) -> Texts:
         low, high = (int(column.min()), int(column.max())) if rows else (0, 0)
         width = high - low + 1
         if size * width >= 2**62:  # the key so far by its place among those there are, of which there are few
-            key = np.unique(key, return_inverse=True)[1]
-            size = int(key.max(initial=0)) + 1
+            key, met = pd.factorize(key)
+            size = max(len(met), 1)
         key, size = key * width + (column.astype(np.int64) - low), size * width
-    _, first, place = np.unique(key, return_index=True, return_inverse=True)
-    return Texts([text(*row) for row in zip(*(column[first].tolist() for column in columns), strict=True)], place)
+    place, met = pd.factorize(key)  # by hashing; sorting would take five times as long
+    one = np.empty(len(met), np.int64)
+    one[place] = np.arange(rows)
+    return Texts([text(*row) for row in zip(*(column[one].tolist() for column in columns), strict=True)], place)

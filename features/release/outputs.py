@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.compute.dataset import Dataset
+from features.compute.dictionaries import compacted
 from features.compute.embeddings import Embeddings
 from features.compute.overlaps import SimilarUsers
 from features.compute.profiles import Profiles
@@ -21,21 +22,23 @@ SIMILAR = pa.schema(
         ("history_days", pa.int64()),
     ]
 )
+CODED = pa.dictionary(pa.int32(), pa.string())
 LISTS = pa.schema(
     [
         ("user_id", pa.string()),
         ("strategy", pa.string()),
-        ("track_ids", pa.list_(pa.string())),
+        ("track_ids", pa.list_(CODED)),
         ("scores", pa.list_(pa.float64())),
-        ("reasons", pa.list_(pa.list_(pa.string()))),
-        ("seeds", pa.list_(pa.string())),
+        ("reasons", pa.list_(pa.list_(CODED))),
+        ("seeds", pa.list_(CODED)),
         ("confidence", pa.float64()),
         ("basis", pa.string()),
         ("market", pa.string()),
-        ("explored", pa.list_(pa.string())),
+        ("explored", pa.list_(CODED)),
         ("generation_ms", pa.float64()),
     ]
 )
+"""As they are made: what stands in many lists is a text once, and its place. Whoever reads the file gets texts."""
 
 
 def _vectors(matrix: np.ndarray) -> pa.Array:
@@ -103,28 +106,30 @@ def similarity_table(dataset: Dataset, profiles: Profiles, similar: SimilarUsers
 
 def recommendation_table(dataset: Dataset, lists: RankedLists, spent_ms: float) -> pa.Table:
     """A row a listener and strategy, best track first; `spent_ms`, of each, is all in it that is measured."""
-    tracks, users = dataset.tracks.texts, dataset.users.texts
     of_lists, owner = _offsets(lists.size), np.repeat(np.arange(len(lists)), lists.size)
     seeded, said = lists.seeds >= 0, lists.reasons.places >= 0
-    reasons = pa.ListArray.from_arrays(
-        _offsets(said.sum(axis=1)), lists.reasons.texts.take(pa.array(lists.reasons.places[said]))
-    )
+    reasons = pa.DictionaryArray.from_arrays(pa.array(lists.reasons.places[said]), lists.reasons.texts)
     explored = np.bincount(owner[lists.explored], minlength=len(lists))
     markets = np.where(lists.basis == BASES.index(MARKET), dataset.country[lists.users], None)
     columns = {
-        "user_id": users.take(pa.array(lists.users)),
+        "user_id": dataset.users.texts.take(pa.array(lists.users)),
         "strategy": pa.array(LISTED).take(pa.array(lists.strategy)),
-        "track_ids": pa.ListArray.from_arrays(of_lists, tracks.take(pa.array(lists.tracks))),
+        "track_ids": pa.ListArray.from_arrays(of_lists, _ids(dataset, lists.tracks)),
         "scores": pa.ListArray.from_arrays(of_lists, pa.array(lists.scores)),
-        "reasons": pa.ListArray.from_arrays(of_lists, reasons),
-        "seeds": pa.ListArray.from_arrays(_offsets(seeded.sum(axis=1)), tracks.take(pa.array(lists.seeds[seeded]))),
+        "reasons": pa.ListArray.from_arrays(of_lists, pa.ListArray.from_arrays(_offsets(said.sum(axis=1)), reasons)),
+        "seeds": pa.ListArray.from_arrays(_offsets(seeded.sum(axis=1)), _ids(dataset, lists.seeds[seeded])),
         "confidence": lists.confidence,
         "basis": pa.array(BASES).take(pa.array(lists.basis)),
         "market": pa.array(markets, pa.string()),
-        "explored": pa.ListArray.from_arrays(_offsets(explored), tracks.take(pa.array(lists.tracks[lists.explored]))),
+        "explored": pa.ListArray.from_arrays(_offsets(explored), _ids(dataset, lists.tracks[lists.explored])),
         "generation_ms": np.full(len(lists), spent_ms),
     }
     return pa.table(columns, schema=LISTS)
+
+
+def _ids(dataset: Dataset, tracks: np.ndarray) -> pa.DictionaryArray:
+    """Of (n,) numbers of tracks, in a dictionary of those alone that are among them."""
+    return compacted(pa.DictionaryArray.from_arrays(pa.array(tracks, pa.int32()), dataset.tracks.texts))
 
 
 def _offsets(lengths: np.ndarray) -> pa.Array:
