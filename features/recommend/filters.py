@@ -43,13 +43,18 @@ class Filters:
         return others.multiply(self.known_otherwise).tocsr()
 
     @cached_property
-    def market_blocked(self) -> dict[str, np.ndarray]:
-        """For each country some user lives in, (tracks,) bool: known not to be available there."""
-        markets = self.dataset.catalog.markets
-        return {
-            country: np.array([entry is not None and country not in entry for entry in markets], bool)
-            for country in {where for where in self.dataset.country if where is not None}
-        }
+    def blocked(self) -> tuple[np.ndarray, np.ndarray]:
+        """(countries + 1, tracks) bool, what is known not to be available there; (users,) int32, each one's row there.
+
+        The last row, of whoever's country is not known, says nothing of any track.
+        """
+        markets, country = self.dataset.catalog.markets, self.dataset.country
+        names = sorted({where for where in country if where is not None})
+        found = np.zeros((len(names) + 1, len(markets)), bool)
+        for row, name in enumerate(names):
+            found[row] = [entry is not None and name not in entry for entry in markets]
+        rows = {name: row for row, name in enumerate(names)}
+        return found, np.array([rows.get(where, len(names)) for where in country], np.int32)
 
     def forbidden(self, users: np.ndarray, *, include_heard: bool) -> np.ndarray:
         """(n, tracks) bool: disliked, disallowed explicit, not in the user's market, and the already known.
@@ -65,8 +70,6 @@ class Filters:
             mask |= actions.known[users].toarray()
             mask |= self.known_otherwise[users].toarray()
         mask |= ~self.dataset.explicit_allowed[users, None] & catalog.explicit[None, :]
-        for row, user in enumerate(users):
-            country = self.dataset.country[user]
-            if country is not None:
-                mask[row] |= self.market_blocked[country]
+        blocked, row = self.blocked
+        mask |= blocked[row[users]]
         return mask

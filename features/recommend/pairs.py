@@ -25,9 +25,8 @@ def forbidden_pairs(filters: Filters, users: np.ndarray, tracks: np.ndarray, *, 
         found |= holds(actions.known, users, tracks)
         found |= holds(filters.known_otherwise, users, tracks)
     found |= ~dataset.explicit_allowed[users] & dataset.catalog.explicit[tracks]
-    countries = dataset.country[users]
-    for country, blocked in filters.market_blocked.items():
-        found |= blocked[tracks] & (countries == country)
+    blocked, row = filters.blocked
+    found |= blocked[row[users], tracks]
     return found
 
 
