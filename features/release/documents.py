@@ -1,7 +1,9 @@
 """A release's Parquet rows as the documents that the contract describes: the border between the two spellings."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -85,14 +87,19 @@ class ReleaseDocuments:
     """"double" for arrays, "float32" for BSON Binary vectors."""
     _encoded_tracks: dict[str, tuple[bytes, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Pieces of a candidate by track. Threads may both encode a track: to the same bytes."""
+    _footers: dict[str, tuple[Any, pq.FileMetaData]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Of each output's file as it was when last read: that of 30,000 chunks takes 0.3 s to read, anew for each."""
 
     def __getstate__(self) -> dict[str, Any]:
         """With the tracks, for those who have not got the folder."""
-        return {**self.__dict__, "_encoded_tracks": {}, "_tracks": self._tracks}
+        return {**self.__dict__, "_encoded_tracks": {}, "_footers": {}, "_tracks": self._tracks}
 
     def chunks(self, output: str) -> int:
         """How many chunks an output has; a chunk is a row group of its Parquet file."""
-        return int(pq.ParquetFile(self.folder / f"{output}.parquet").num_row_groups)
+        with self._file(output) as file:
+            return int(file.num_row_groups)
 
     def chunk(self, output: str, number: int) -> list[RawBSONDocument]:
         """The encoded documents of one chunk, in order; the same bytes every time."""
@@ -100,7 +107,19 @@ class ReleaseDocuments:
 
     def rows(self, output: str, number: int) -> pa.Table:
         """The rows of one chunk."""
-        return pq.ParquetFile(self.folder / f"{output}.parquet").read_row_group(number)
+        with self._file(output) as file:
+            return file.read_row_group(number)
+
+    @contextmanager
+    def _file(self, output: str) -> Iterator[pq.ParquetFile]:
+        """An output's file; its footer is read again only where the file is another one, as after an erasure."""
+        with (self.folder / f"{output}.parquet").open("rb") as file:
+            state = os.fstat(file.fileno())
+            version = state.st_ino, state.st_mtime_ns, state.st_size
+            known, footer = self._footers.get(output, (None, None))
+            opened = pq.ParquetFile(file, metadata=footer if known == version else None)
+            self._footers[output] = version, opened.metadata
+            yield opened
 
     def encoded(self, output: str, table: pa.Table) -> list[RawBSONDocument]:
         """The documents of some rows; needs no file where this has come from another process."""

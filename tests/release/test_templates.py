@@ -17,6 +17,7 @@ from features.release.documents import ReleaseDocuments
 from features.release.manifest import Manifest, release_folder
 from features.release.templates import after_template, places
 
+OUTPUT = ("user_profile",)
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 MANIFEST = Manifest("2026-03-01-abcdef", MOMENT, MOMENT, MOMENT, {}, "", "", [], {}, {}, [])
 IDS = st.one_of(st.text(min_size=1, max_size=5).filter(lambda text: "\0" not in text), st.just("oid:" + 24 * "a"))
@@ -67,6 +68,29 @@ def test_a_chunk_that_is_not_alike_is_encoded_one_by_one(tmp_path):
     assert documents._alike("user_profile", table) is None
     found = [bson.decode(document.raw) for document in documents.chunk("user_profile", 0)]
     assert [one["metadata"]["trainingData"]["trackCount"] for one in found] == [1, 2**40]
+
+
+def test_the_footer_of_a_file_is_kept_until_the_file_is_another(tmp_path, monkeypatch):
+    rows = [(name, [0.5, 0.25], 0.5, 1, 1) for name in ("ann", "bob", "cleo")]
+    path, documents, footers = tmp_path / "user_profile.parquet", ReleaseDocuments(tmp_path, MANIFEST), []
+
+    class Noting(pq.ParquetFile):
+        def __init__(self, source: Any, **how: Any) -> None:
+            footers.append(how["metadata"])
+            super().__init__(source, **how)
+
+    monkeypatch.setattr(pq, "ParquetFile", Noting)
+
+    def users() -> list[str]:
+        return [one["userId"] for n in range(documents.chunks("user_profile")) for one in documents.chunk(*OUTPUT, n)]
+
+    pq.write_table(table_of(*OUTPUT, rows, 2), path, row_group_size=1)
+    assert users() == ["ann", "bob", "cleo"]
+    assert footers[0] is None
+    assert None not in footers[1:]
+    path.unlink()
+    pq.write_table(table_of(*OUTPUT, [rows[2], rows[0]], 2), path, row_group_size=1)
+    assert users() == ["cleo", "ann"]
 
 
 @pytest.mark.parametrize("vectors", ["double", "float32"])
