@@ -16,7 +16,7 @@ from features.compute.bits import LANES
 TILE = 1 << 15
 """Places of a tile: counters of a byte each fill what is nearest to the processor, and a place takes two bytes."""
 WORDS = TILE // LANES
-POPULAR = 150
+POPULAR = 220
 """Listeners in a tile from which a track is a row of bits there: about where both cost the same."""
 
 
