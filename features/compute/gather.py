@@ -16,6 +16,8 @@ from numba import njit
 from features.compute.shards import over_shards
 
 ROWS_A_SHARD = 1024
+DENSE = 16
+"""Where every so many-th column or more has been added to, all are cleared."""
 
 
 def entries_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -57,7 +59,7 @@ def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns
     """(n, m) float32 entries of the product of two float32 CSR matrices, which is not made.
 
     A row's sums are added up in an array as wide as `right` has columns, which is cleared by walking over the same
-    entries again (Gustavson 1978).
+    entries again (Gustavson 1978), or whole where that is sooner.
     """
     out = np.zeros(columns.shape, np.float32)
 
@@ -170,13 +172,18 @@ def _sums(
 ) -> None:
     sums = np.zeros(width, np.float32)
     for row in range(len(rows)):
+        added = 0
         for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
             value, source = data[at], indices[at]
+            added += right_indptr[source + 1] - right_indptr[source]
             for place in range(right_indptr[source], right_indptr[source + 1]):
                 sums[right_indices[place]] += value * right_data[place]
         for place in range(columns.shape[1]):
             if columns[row, place] >= 0:
                 out[row, place] = sums[columns[row, place]]
+        if DENSE * added > width:  # in order is sooner than here and there
+            sums[:] = np.float32(0.0)
+            continue
         for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
             source = indices[at]
             for place in range(right_indptr[source], right_indptr[source + 1]):

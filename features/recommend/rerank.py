@@ -14,6 +14,7 @@ from features.recommend.blend import standardized
 from features.recommend.cold import Exploration, exploration
 from features.recommend.columns import each, entries, numbers, rows_of
 from features.recommend.evidence import Ranker
+from features.recommend.shape_kernels import hold_back
 from features.recommend.songs import only_best
 
 WINDOW = 400
@@ -235,18 +236,8 @@ def _arranged(
 def _levels(tracks: np.ndarray, artist: np.ndarray, most: int) -> np.ndarray:
     """(n, c) int8: 2 for empty slots, 1 for a track that `most` of its artist's stand before, 0 for the others."""
     levels = np.where(tracks < 0, np.int8(2), np.int8(0))
-    if most == 0 or not tracks.size:
-        return levels
-    named = np.where(tracks >= 0, artist[tracks], -1)
-    order = np.argsort(named, axis=1, kind="stable")
-    by_artist = np.take_along_axis(named, order, axis=1)
-    begins = np.ones(named.shape, bool)
-    begins[:, 1:] = by_artist[:, 1:] != by_artist[:, :-1]
-    place = np.arange(named.shape[1])
-    before = place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-    over = np.zeros(named.shape, bool)
-    np.put_along_axis(over, order, (before >= most) & (by_artist >= 0), axis=1)
-    levels[over] = 1
+    if most > 0:
+        hold_back(tracks, artist, most, np.zeros(int(artist.max(initial=-1)) + 1, np.int32), levels)
     return levels
 
 

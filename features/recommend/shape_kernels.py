@@ -56,3 +56,26 @@ def _above(values: np.ndarray, column: int, artist: np.ndarray, of: np.ndarray, 
             above += values[other] > values[column]
             alike += own >= 0 and artist[of[row, other] if len(of) else other] == own
     return above, alike
+
+
+@njit(nogil=True, cache=True)
+def hold_back(tracks: np.ndarray, artist: np.ndarray, most: int, stood: np.ndarray, levels: np.ndarray) -> None:
+    """Level 1 for what `most` of its artist's stand before.
+
+    Args:
+        tracks: (n, c) int32, best first; -1 for empty slots.
+        artist: (tracks,) int, number of the first artist; -1 unknown.
+        most: above 0.
+        stood: (artists,) int32, zeros; they are so again in the end.
+        levels: (n, c) int8, written where it applies.
+    """
+    for row in range(len(tracks)):
+        for place in range(tracks.shape[1]):
+            if tracks[row, place] >= 0 and artist[tracks[row, place]] >= 0:
+                own = artist[tracks[row, place]]
+                if stood[own] >= most:
+                    levels[row, place] = 1
+                stood[own] += 1
+        for place in range(tracks.shape[1]):
+            if tracks[row, place] >= 0 and artist[tracks[row, place]] >= 0:
+                stood[artist[tracks[row, place]]] = 0
