@@ -59,7 +59,8 @@ ENTRIES = (
     Entry("publish", "M", "publish_parts", ("M", "--folder", "{folder}")),
     Entry("publish", "L", "publish_parts", ("L", "--folder", "{folder}"), asked=True),
     Entry("growth", "S", "growth", ("--quick", "--folder", "{folder}")),
-    Entry("growth", "L", "growth", ("--folder", "{folder}")),
+    Entry("growth", "M", "growth", ("M", "--folder", "{folder}")),
+    Entry("growth", "L", "growth", ("ML", "--folder", "{folder}"), asked=True),
 )
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
 

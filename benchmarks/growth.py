@@ -1,8 +1,8 @@
 """What kernels cost as data grow: events to a matrix against events, exact similar users against listeners².
 
-`python -m benchmarks.growth` measures five sizes from one thousand to three hundred thousand listeners, each in a
-process of its own, one thread. What counting all pairs of listeners would cost is the sum over tracks of their
-listeners squared.
+`python -m benchmarks.growth` measures four sizes from a thousand to a hundred thousand listeners (`ML` is three hundred
+thousand, `L` a million), each in a process of its own, one thread. What counting all pairs of listeners would cost is
+the sum over tracks of their listeners squared.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks.kernels_overlaps import MIN_COMMON, K, heard_of
 from benchmarks.measuring import EVENTS, keep, peak_rss_bytes, show, timed
 from features.compute.overlaps import similar_users
 
-QUICK, ALL = ("XS", "S"), ("XS", "S", "SM", "M", "ML")
+SIZES = ("XS", "S", "SM", "M", "ML", "L")
 COLUMNS = [
     *("size", "listeners", "tracks", "events", "pairs", "listeners²", "matrix CPU s", "similar users CPU s"),
     *("ns an event", "ns a listeners²", "peak GB"),
@@ -29,12 +29,12 @@ COLUMNS = [
 def main() -> None:
     """Measures the sizes one after the other; `--json FILE` keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help=f"sizes {' and '.join(QUICK)}")
-    parser.add_argument("--large", action="store_true", help="L too, many minutes")
+    parser.add_argument("size", nargs="?", choices=SIZES, default="M", help="up to which; L takes many minutes")
+    parser.add_argument("--quick", action="store_true", help="up to S, whatever else is asked for")
     parser.add_argument("--folder", type=Path, default=EVENTS, help=f"where events are, or are made; {EVENTS}")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    made = measure(QUICK if given.quick else (*ALL, "L") if given.large else ALL, given.folder)
+    made = measure(SIZES[: SIZES.index("S" if given.quick else given.size) + 1], given.folder)
     show(made)
     keep(made, given.json)
 

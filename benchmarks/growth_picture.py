@@ -8,6 +8,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from benchmarks.keeping import largest
 from benchmarks.knobs_picture import STYLE
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
@@ -38,7 +39,7 @@ def draw(runs: Runs, path: Path) -> None:
 
 def kernel_points(runs: Runs) -> dict[str, list[float]]:
     """Of the largest growth run, and of similar users at L where that was measured."""
-    run = runs.get("growth-L") or runs.get("growth-S")
+    run = largest(runs, "growth")
     points: dict[str, list[float]] = {"events": [], "matrix": [], "squared": [], "similar": []}
     if run:
         found = run["found"][0]
@@ -67,7 +68,7 @@ def night_points(runs: Runs) -> dict[str, list[float]]:
 
 def publish_points(runs: Runs) -> dict[str, list[float]]:
     """CPU seconds of the parts of the largest release that was published."""
-    run = next((runs[key] for size in ("L", "M", "S", "XS") if (key := f"publish-{size}") in runs), None)
+    run = largest(runs, "publish")
     rows = run["found"][0]["rows"] if run else []
     return {"listeners": [row[1] for row in rows], "seconds": [row[5] for row in rows]}
 

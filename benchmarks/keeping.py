@@ -97,6 +97,11 @@ def read(folder: Path = KEPT) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
+def largest(runs: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """The run of a benchmark at its largest size that was kept."""
+    return next((runs[key] for size in ("L", "M", "S", "XS") if (key := f"{name}-{size}") in runs), None)
+
+
 def changes(last: Mapping[str, Any] | None, made: Mapping[str, Any]) -> list[str]:
     """Lines on what differs by more than `WORSE` from the last run: worse first, better after.
 

@@ -18,6 +18,7 @@ PICTURE = keeping.ROOT / "docs" / "images" / "growth.png"
 SHORT = keeping.KEPT / "short.md"
 """What no figure tells: what was tried where one falls short."""
 TITLES = {
+    "growth": "Growth",
     "pairs": "Events to a matrix",
     "overlaps": "Similar users",
     "top_n": "The best of all tracks",
@@ -28,7 +29,6 @@ TITLES = {
     "nights": "The second night",
     "whole_night": "The whole night",
     "publish": "Publishing parts of a night",
-    "growth": "Growth of kernels",
 }
 MODULES = {entry.name: entry.module for entry in ENTRIES}
 SIZES = ("XS", "S", "SM", "M", "ML", "L")
@@ -89,11 +89,11 @@ def page(runs: Mapping[str, Mapping[str, Any]], reached: Sequence[Goal], short: 
     parts = [INTRODUCTION, *_machines(runs), "## Figures to reach\n", _goals(reached)]
     if short:
         parts += ["## What is short, and why\n", short.strip() + "\n"]
-    parts += ["## Growth\n", "![CPU seconds as data grow](images/growth.png)\n", *_growth_words(runs)]
     for name, title in TITLES.items():
         of_it = [runs[f"{name}-{size}"] for size in SIZES if f"{name}-{size}" in runs]
         if of_it:
-            parts += [f"## {title}\n", f"`python -m benchmarks.{MODULES[name]}`\n"]
+            picture = ["![CPU seconds as data grow](images/growth.png)\n"] if name == "growth" else []
+            parts += [f"## {title}\n", *picture, f"`python -m benchmarks.{MODULES[name]}`\n"]
             parts += [part for run in of_it for part in _run(run)]
     parts += ["## Memory\n", *_memory(runs)]
     return "\n".join(parts)
@@ -134,12 +134,6 @@ def _goals(reached: Sequence[Goal]) -> str:
     headings = ["work", "beside", "to reach", "ours", "its", "figure", "", "run"]
     rows = ["| " + " | ".join(line) + " |" for line in (headings, ["---"] * len(headings), *lines)]
     return "\n".join(rows) + "\n"
-
-
-def _growth_words(runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    if "growth-L" in runs or "growth-S" in runs:
-        found = (runs.get("growth-L") or runs["growth-S"])["found"][0]
-        yield table(*cells(found))
 
 
 def _run(run: Mapping[str, Any]) -> Iterator[str]:
