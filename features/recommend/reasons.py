@@ -1,7 +1,8 @@
 """Why a track is in a list: what moved it most there comes first, each a fact that can be looked up again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -139,20 +140,12 @@ class _Block:
         listed, facts = self.listed, self.facts
         kinds, listeners = self._kinds(), facts.evidence.listeners[listed.track[listed.pair]]
         kinds[listeners == 0, MOST_REASONS - 1] = NO_KIND  # room for saying that nobody has played it
-        texts: list[str] = []
-        reasons = np.full(kinds.shape, -1, np.int64)
-        words = Words(facts, listed, self.offer, self.found)
-        for kind in range(len(KINDS)):
-            entry, place = np.nonzero(kinds == kind)
-            if len(entry):
-                made = words.of(kind, entry)
-                reasons[entry, place] = len(texts) + made.place
-                texts += made.texts
         count = (kinds != NO_KIND).sum(axis=1)
         more = np.flatnonzero((listeners == 0) | (count == 0))
-        made = distinct_texts(listeners_in_words, listeners[more])
-        reasons[more, count[more]] = len(texts) + made.place
-        return Sentences.of(texts + made.texts, reasons)
+        words = Words(facts, listed, self.offer, self.found)
+        said = [(entry, place, words.of(kind, entry)) for kind, (entry, place) in enumerate(_by_kind(kinds))]
+        said.append((more, count[more], distinct_texts(listeners_in_words, listeners[more])))
+        return Sentences.of(len(kinds), said)
 
     def _kinds(self) -> np.ndarray:
         """(m, 3) int8: the kinds of reasons of each entry, best first; -1 for none."""
@@ -229,3 +222,12 @@ class _Block:
         closest_in_sound(track, like, users, audio, self.facts.usual_sound, CLOSE_AUDIO, features, near)
         self.found.features[pairs], self.found.near[pairs], self.found.like[pairs] = features, near, like
         return self.found.near[self.listed.pair[entries]].any(axis=1)
+
+
+def _by_kind(kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each kind, where in (m, most) `kinds` it stands: rows and columns, row by row."""
+    where = np.argsort(kinds, axis=None, kind="stable")
+    ends = np.cumsum(np.bincount(kinds.ravel() - NO_KIND, minlength=len(KINDS) - NO_KIND))
+    for begin, end in pairwise(ends.tolist()):
+        row, column = np.divmod(where[begin:end], kinds.shape[1])
+        yield row, column

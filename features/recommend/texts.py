@@ -15,7 +15,7 @@ MOST_REASONS = 3
 class Texts(NamedTuple):
     """Texts, and (a,) int64 which of them is whose."""
 
-    texts: list[str]
+    texts: pa.StringArray
     place: np.ndarray
 
 
@@ -32,20 +32,24 @@ class Sentences:
     places: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[str], places: np.ndarray) -> Self:
-        """Of texts, and (m, 3) int places in them, as above."""
-        return cls(pa.array(texts, pa.string()), places.astype(np.int32))
+    def of(cls, entries: int, said: Iterable[tuple[np.ndarray, np.ndarray, Texts]]) -> Self:
+        """Of some entries at a time: (a,) which, (a,) whether it is their first, second or third sentence, texts."""
+        places, parts, begin = np.full((entries, MOST_REASONS), -1, np.int32), [pa.array([], pa.string())], 0
+        for about, place, made in said:
+            places[about, place] = begin + made.place
+            parts.append(made.texts)
+            begin += len(made.texts)
+        return cls(pa.concat_arrays(parts), places)
 
     @classmethod
     def in_turn(cls, entries: int, said: Iterable[tuple[np.ndarray, Texts]]) -> Self:
         """One text after the other: of each the (a,) entries that it is about, three for an entry at most."""
-        places, count = np.full((entries, MOST_REASONS), -1, np.int32), np.zeros(entries, np.int64)
-        texts: list[str] = []
-        for about, made in said:
-            places[about, count[about]] = len(texts) + made.place
+        said, count = list(said), np.zeros(entries, np.int64)
+        places = []
+        for about, _ in said:
+            places.append(count[about])
             count[about] += 1
-            texts += made.texts
-        return cls.of(texts, places)
+        return cls.of(entries, ((about, place, made) for (about, made), place in zip(said, places, strict=True)))
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
@@ -72,15 +76,14 @@ class Sentences:
 
     def led_by(self, entries: np.ndarray, first: Texts) -> Self:
         """With a text before the others of (a,) entries: the last gives way, and the same one further back goes."""
-        texts = pa.array(first.texts, pa.string())
-        same, lead = (pc.index_in(some, texts).fill_null(-1).to_numpy() for some in (self.texts, texts))
+        same, lead = (pc.index_in(some, first.texts).fill_null(-1).to_numpy() for some in (self.texts, first.texts))
         own = self.places[entries]
         own = np.where(np.append(same, -1)[own] == lead[first.place][:, None], -1, own)
         four = np.column_stack([len(self.texts) + first.place, own])
         filled_first = np.argsort(four < 0, axis=1, kind="stable")[:, :MOST_REASONS]
         places = self.places.copy()
         places[entries] = np.take_along_axis(four, filled_first, axis=1)
-        return type(self)(pa.concat_arrays([self.texts, texts]), places)
+        return type(self)(pa.concat_arrays([self.texts, first.texts]), places)
 
 
 def distinct_texts(text: Callable[..., str], *columns: np.ndarray) -> Texts:
@@ -97,4 +100,16 @@ def distinct_texts(text: Callable[..., str], *columns: np.ndarray) -> Texts:
     place, met = pd.factorize(key)  # by hashing; sorting would take five times as long
     one = np.empty(len(met), np.int64)
     one[place] = np.arange(rows)
-    return Texts([text(*row) for row in zip(*(column[one].tolist() for column in columns), strict=True)], place)
+    texts = [text(*row) for row in zip(*(column[one].tolist() for column in columns), strict=True)]
+    return Texts(pa.array(texts, pa.string()), place)
+
+
+def joined(head: Texts, tail: Texts) -> Texts:
+    """One text of two for each of (a,), each distinct pair once."""
+    width = max(len(tail.texts), 1)
+    place, met = pd.factorize(head.place * width + tail.place)
+    heads, tails = (
+        part.take(pa.array(number))
+        for part, number in zip((head.texts, tail.texts), np.divmod(met, width), strict=True)
+    )
+    return Texts(pc.binary_join_element_wise(heads, tails, ""), place)

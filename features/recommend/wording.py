@@ -11,7 +11,7 @@ import numpy as np
 from features.compute.interactions import MS_A_DAY
 from features.recommend.facts import FEATURE_WORDS, Facts, Offer, day_in_words, entries_of
 from features.recommend.listed import Listed
-from features.recommend.texts import Texts, distinct_texts
+from features.recommend.texts import Texts, distinct_texts, joined
 
 RETURN_DAYS = 3
 """Who played a track on so many days lately keeps returning to it."""
@@ -121,8 +121,12 @@ class Words:
         like, users = self.found.like[pair], self.listed.users[self.listed.row[pair]]
         plays = np.where(like >= 0, self.facts.plays_of(users, np.maximum(like, 0)), 1)
         features = np.where(self.found.near[pair], self.found.features[pair], -1)
-        liking = self._liking(users, like, plays)
-        return distinct_texts(self._close, features[:, 0], features[:, 1], like, plays, liking)
+        labels = self.facts.labels
+        # of so many texts most would be made for one entry alone: put together of few
+        close = distinct_texts(lambda first, second: CLOSE_IN[first + 1][second + 1], *features.T)
+        to = distinct_texts(lambda track: f" to {'what you usually play' if track < 0 else labels[track]}", like)
+        done = distinct_texts(_done, like >= 0, plays, self._liking(users, like, plays))
+        return joined(joined(close, to), done)
 
     def _popular(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
         return distinct_texts(listeners_in_words, self.facts.evidence.listeners[self.listed.track[pair]])
@@ -140,12 +144,10 @@ class Words:
             return f"Because you {list(LIKED.values())[liking]} {label}"
         return f"Because you keep returning to {label}" if again else f"Because you played {label} {times(plays)}"
 
-    def _close(self, first: int, second: int, like: int, plays: int, liking: int) -> str:
-        close = CLOSE_IN[first + 1][second + 1]
-        if like < 0:
-            return f"{close} to what you usually play"
-        done = f"played {times(plays)}" if plays else list(LIKED.values())[liking]
-        return f"{close} to {self.facts.labels[like]}, which you {done}"
+
+def _done(one: int, plays: int, liking: int) -> str:
+    """What a user did with the one track that is spoken of, if it is one."""
+    return f", which you {f'played {times(plays)}' if plays else list(LIKED.values())[liking]}" if one else ""
 
 
 def own_in_words(plays: int, day: int) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.recommend.texts import MOST_REASONS, Sentences, Texts, distinct_texts
+from features.recommend.texts import MOST_REASONS, Sentences, Texts, distinct_texts, joined
 
 WORDS = st.sampled_from(["a", "b", "c", "d", "e", "f"])
 ENTRIES = st.lists(st.lists(WORDS, max_size=MOST_REASONS, unique=True), max_size=6)
@@ -14,12 +15,13 @@ ENTRIES = st.lists(st.lists(WORDS, max_size=MOST_REASONS, unique=True), max_size
 
 def said(entries: Sequence[Sequence[str]]) -> Sentences:
     """Each text as often as it stands there."""
-    texts = [text for entry in entries for text in entry]
-    places = np.full((len(entries), MOST_REASONS), -1, np.int64)
-    numbers = iter(range(len(texts)))
-    for row, entry in enumerate(entries):
-        places[row, : len(entry)] = [next(numbers) for _ in entry]
-    return Sentences.of(texts, places)
+    rows = [(row, place, text) for row, entry in enumerate(entries) for place, text in enumerate(entry)]
+    about, places = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
+    return Sentences.of(len(entries), [(about, places, texts_of([text for *_, text in rows]))])
+
+
+def texts_of(texts: Sequence[str], place: Sequence[int] | None = None) -> Texts:
+    return Texts(pa.array(texts, pa.string()), np.array(range(len(texts)) if place is None else place, np.int64))
 
 
 def read(sentences: Sentences) -> list[list[str]]:
@@ -44,7 +46,7 @@ def test_what_leads_takes_the_place_of_the_same_further_back_or_of_the_last(entr
     leads = {row: data.draw(WORDS) for row in range(len(entries)) if data.draw(st.booleans())}
     texts = sorted(set(leads.values()))
     led = said(entries).led_by(
-        np.array(list(leads), np.int64), Texts(texts, np.array([texts.index(text) for text in leads.values()], int))
+        np.array(list(leads), np.int64), texts_of(texts, [texts.index(text) for text in leads.values()])
     )
     assert read(led) == [
         [leads[row], *(text for text in entry if text != leads[row])][:MOST_REASONS] if row in leads else entry
@@ -53,11 +55,8 @@ def test_what_leads_takes_the_place_of_the_same_further_back_or_of_the_last(entr
 
 
 def test_texts_follow_one_another_where_they_are_about_an_entry():
-    some, all_of_them = np.array([1, 2]), np.arange(3)
-    sentences = Sentences.in_turn(
-        3, [(some, Texts(["x", "y"], some - 1)), (all_of_them, Texts(["z"], all_of_them * 0))]
-    )
-    assert read(sentences) == [["z"], ["x", "z"], ["y", "z"]]
+    about = [(np.array([1, 2]), texts_of(["x", "y"])), (np.arange(3), texts_of(["z"], [0, 0, 0]))]
+    assert read(Sentences.in_turn(3, about)) == [["z"], ["x", "z"], ["y", "z"]]
 
 
 def test_an_empty_text_says_nothing():
@@ -68,5 +67,13 @@ def test_an_empty_text_says_nothing():
 def test_each_row_has_its_own_text_and_equal_rows_share_one(rows):
     columns = np.array(rows, np.int64).reshape(len(rows), 3).T
     made = distinct_texts(lambda *row: str(row), *columns)
-    assert [made.texts[place] for place in made.place] == [str(row) for row in rows]
+    assert made.texts.take(pa.array(made.place)).to_pylist() == [str(row) for row in rows]
     assert len(made.texts) == len(set(rows))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=20))
+def test_two_texts_are_joined_and_equal_pairs_share_one(pairs):
+    head, tail = (np.array([pair[column] for pair in pairs], np.int64) for column in (0, 1))
+    made = joined(texts_of(["a", "b", "c"], head), texts_of(["1", "2", "3", "4"], tail))
+    assert made.texts.take(pa.array(made.place)).to_pylist() == ["abc"[one] + "1234"[other] for one, other in pairs]
+    assert len(made.texts) == len(set(pairs))
