@@ -36,11 +36,15 @@ OF_AN_ARTIST, NEW_OF_AN_ARTIST, OF_A_GENRE = 20, 5, 200
 
 
 class Source(NamedTuple):
-    """The best of `left` @ `right`, a row a user: at most so many columns, all of them above 0."""
+    """The best of `left` @ `through` @ `right`, a row a user: at most so many columns, all of them above 0.
+
+    What users have of artists and genres, `left` @ `through`, would be some hundred numbers a user; it is never made.
+    """
 
     left: sp.csr_matrix
     right: sp.csr_matrix
     most: int
+    through: sp.csr_matrix | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,10 @@ class Shortlists:
 
     def tracks_of(self, users: np.ndarray) -> np.ndarray:
         """(n, `width`) int32: of each user the tracks proposed, ascending, none twice, -1 at the end."""
-        proposed = [best_sums(source.left, source.right, users, source.most, self.without) for source in self.sources]
+        proposed = [
+            best_sums(source.left, source.right, users, source.most, self.without, source.through)
+            for source in self.sources
+        ]
         proposed.append(np.broadcast_to(self.popular, (len(users), len(self.popular))))
         found = np.sort(np.hstack(proposed).view(np.uint32), axis=1)  # -1 is the highest
         found[:, 1:][found[:, 1:] == found[:, :-1]] = np.uint32(2**32 - 1)
@@ -102,13 +109,13 @@ class Shortlists:
 def _by_catalog(catalog: Catalog, weights: sp.csr_matrix, listeners: np.ndarray) -> list[Source]:
     artists = artist_rows(catalog).astype(np.float32)
     genres = catalog.genres.T.astype(np.float32).tocsr()
-    by_artist, by_genre = (_sorted(weights @ rows.T) for rows in (artists, genres))
+    of_artist, of_genre = (rows.T.tocsr() for rows in (artists, genres))
     fame = np.log1p(listeners.astype(np.float64)).astype(np.float32)
     hardly = np.where(listeners <= HARDLY_ANYBODY, np.float32(1.0), np.float32(0.0))
     return [
-        Source(by_artist, _best_of_rows(artists, fame, OF_AN_ARTIST), BY_ARTIST),
-        Source(by_genre, _best_of_rows(genres, fame, OF_A_GENRE), BY_GENRE),
-        Source(by_artist, _best_of_rows(artists, hardly, NEW_OF_AN_ARTIST), NEW),
+        Source(weights, _best_of_rows(artists, fame, OF_AN_ARTIST), BY_ARTIST, of_artist),
+        Source(weights, _best_of_rows(genres, fame, OF_A_GENRE), BY_GENRE, of_genre),
+        Source(weights, _best_of_rows(artists, hardly, NEW_OF_AN_ARTIST), NEW, of_artist),
     ]
 
 
@@ -126,9 +133,3 @@ def _best_of_rows(rows: sp.csr_matrix, values: np.ndarray, count: int) -> sp.csr
 def _most_played(listeners: np.ndarray, count: int) -> np.ndarray:
     best = top_k(np.where(listeners > 0, listeners, -np.inf)[None, :], count)[0]
     return np.sort(best[best >= 0]).astype(np.int32)
-
-
-def _sorted(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    matrix = matrix.tocsr()
-    matrix.sort_indices()
-    return matrix

@@ -91,3 +91,15 @@ def test_the_best_are_the_highest_above_nothing_of_equal_ones_the_lower(seed, k,
         assert sorted(ours[ours >= 0].tolist()) == sorted(theirs[theirs >= 0].tolist())
         filled = int((ours >= 0).sum())
         assert (ours[:filled] >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(1, 30))
+def test_the_best_of_three_matrices_are_those_of_their_product(seed, k):
+    rng = np.random.default_rng(seed)
+    left, through, right = matrix(rng, 10, 15, 0.4), matrix(rng, 15, 6, 0.3), matrix(rng, 6, 25)
+    rows, without = rng.integers(0, 10, 11), matrix(rng, 10, 25) != 0
+    between = (left @ through).tocsr()
+    between.sort_indices()
+    expected, found = best_sums(between, right, rows, k, without), best_sums(left, right, rows, k, without, through)
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(expected, axis=1))
