@@ -6,6 +6,7 @@ was shared is sent anew where its last copy is gone. Workers that would compute 
 code, other libraries or another kind of arithmetic, are refused.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -28,6 +29,8 @@ Result = TypeVar("Result")
 PATIENCE_S = 60.0
 """How long there may be no worker at all: time for one to be started again."""
 POLL_S = 1.0
+TRANSFER_S = 300.0
+"""What a result may take from a worker to here."""
 TRIES = 3
 """Of a shard, where what it needs is lost with all workers."""
 LARGE_BYTES = 100_000
@@ -147,15 +150,15 @@ class DaskRunner:
         """
         from distributed.scheduler import KilledWorker
 
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
         alone_since = None
         while True:
             try:
-                return future.result(timeout=POLL_S)
+                if done.wait(POLL_S):  # it may take long to come here, and must not be asked for again and again
+                    return future.result(timeout=TRANSFER_S)
             except TimeoutError:
-                now = time.monotonic()
-                alone_since = None if self._has_workers() else alone_since or now
-                if alone_since is not None and now - alone_since > self._patience_s:
-                    raise self._deserted() from None
+                pass  # its worker may be lost, and it is made again
             except CancelledError:
                 self._has_workers()  # says so where it is the scheduler that is gone
                 raise
@@ -164,17 +167,25 @@ class DaskRunner:
                     f"a shard took {error.allowed_failures + 1} Dask workers down one after the other, most likely for "
                     "want of memory; give them more, or pass a lower --memory-limit"
                 ) from None
+            now = time.monotonic()
+            alone_since = None if self._has_workers() else alone_since or now
+            if alone_since is not None and now - alone_since > self._patience_s:
+                raise self._deserted()
 
     def _sent(self, value: Any, *, broadcast: bool) -> "Future":
-        try:
-            return self._client.scatter([value], broadcast=broadcast, hash=False, timeout=self._patience_s)[0]
-        except TimeoutError:
-            raise self._deserted() from None
-        except Exception as error:
-            self._has_workers()  # says so where it is the scheduler that is gone
-            raise ClusterError(
-                f"a Dask worker can't take in what is sent to it ({type(error).__name__}); its log says why"
-            ) from error
+        for left in reversed(range(TRIES)):
+            try:
+                return self._client.scatter([value], broadcast=broadcast, hash=False, timeout=self._patience_s)[0]
+            except TimeoutError:
+                raise self._deserted() from None
+            except Exception as error:
+                self._has_workers()  # says so where it is the scheduler that is gone
+                if not isinstance(error, OSError) or not left:
+                    raise ClusterError(
+                        f"a Dask worker can't take in what is sent to it ({type(error).__name__}); its log says why"
+                    ) from error
+                time.sleep(POLL_S)  # one was lost meanwhile: until the scheduler knows
+        raise AssertionError
 
     def _has_workers(self) -> bool:
         if self._client.status != "running":

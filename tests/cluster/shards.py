@@ -45,6 +45,10 @@ def tables(where: WorkerDatabase, item: int) -> list[str]:
     return sorted(where.get().list_collection_names())
 
 
+def large(item: int) -> np.ndarray:
+    return np.zeros(item, np.uint8)
+
+
 def open_keys() -> list[Any]:
     return list(database._opened)
 

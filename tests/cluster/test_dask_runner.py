@@ -83,6 +83,11 @@ def test_an_error_of_ours_comes_back_as_it_was_and_another_with_its_place(runner
         list(runner.ordered(shards.faulty, [], [0]))
 
 
+def test_a_result_that_takes_its_time_to_come_is_fetched_once(runner, monkeypatch):
+    monkeypatch.setattr(runners, "POLL_S", 0.0001)
+    assert [len(found) for found in runner.ordered(shards.large, [], [60_000_000] * 2)] == [60_000_000] * 2
+
+
 def test_a_large_item_takes_no_way_by_the_scheduler(runner, monkeypatch):
     sent = []
     scatter = runner._client.scatter
