@@ -1,11 +1,15 @@
 """What a stage of work took: its time, and the most memory the process held meanwhile."""
 
+import contextlib
+import ctypes
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pyarrow as pa
 
 from features.progress import Progress, silent
 
@@ -35,9 +39,17 @@ class Stages:
         reset_peak()
         start = time.perf_counter()
         yield
+        give_back()
         self.timings[name] = round(self.timings.get(name, 0.0) + time.perf_counter() - start, 3)
         self.peak_memory[name] = max(self.peak_memory.get(name, 0), peak_memory())
         self.progress(f"computing {name}", 1, 1)
+
+
+def give_back() -> None:
+    """Lets the system have what was freed and is kept for later, as far as allocators can be told to."""
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # glibc's alone knows how
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak() -> None:

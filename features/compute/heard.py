@@ -17,13 +17,13 @@ class Heard:
     Attributes:
         plays: (users, tracks) int32 CSR, how many such plays; indices sorted.
         first_at: (pairs,) int64 ms, the first of them.
-        last_at: (pairs,) int64 ms, the last.
-        days_lately: (pairs,) int32, days in UTC, since the moment asked, with one.
+        last_day: (pairs,) int32 days since 1970 in UTC, of the last.
+        days_lately: (pairs,) uint8, days in UTC, since the moment asked, with one.
     """
 
     plays: sp.csr_matrix
     first_at: np.ndarray
-    last_at: np.ndarray
+    last_day: np.ndarray
     days_lately: np.ndarray
 
 
@@ -33,20 +33,24 @@ def heard_of(events: Plays, played: sp.csr_matrix, *, lately_ms: int) -> Heard:
     Args:
         events: by user and time; skipped ones don't count.
         played: (users, tracks) CSR with an entry for every pair of the events, indices sorted.
-        lately_ms: how far back from the newest play of all "lately" reaches.
+        lately_ms: how far back from the newest play of all "lately" reaches; less than 250 days.
     """
     skip = np.float32(SKIPPED)
-    counts, days = (np.zeros(played.nnz, np.int32) for _ in range(2))
-    first, last = (np.zeros(played.nnz, np.int64) for _ in range(2))
+    counts, days = np.zeros(played.nnz, np.int32), np.zeros(played.nnz, np.uint8)
+    first, last = np.zeros(played.nnz, np.int64), np.zeros(played.nnz, np.int32)
     since = _newest(events.played_at, events.completion, skip) - lately_ms
     _note(
         *(played.indptr, played.indices, events.user, events.track, events.played_at, events.completion),
         *(skip, since, counts, first, last, days),
     )
     kept = counts > 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[played.indptr]
+    indptr = np.concatenate([[0], np.cumsum(kept)])[played.indptr].astype(played.indptr.dtype)
+    # one after the other, so that there are never two of all
+    first = first[kept]
+    last = last[kept]
+    days = days[kept]
     plays = sp.csr_matrix((counts[kept], played.indices[kept], indptr), shape=played.shape)
-    return Heard(plays, first[kept], last[kept], days[kept])
+    return Heard(plays, first, last, days)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -86,9 +90,9 @@ def _note(
                 high = middle
         at = played_at[event]
         # in the order of time, so a new day is one that the last play was not on
-        if at > since and (counts[low] == 0 or last[low] <= since or at // MS_A_DAY != last[low] // MS_A_DAY):
+        if at > since and (days[low] == 0 or at // MS_A_DAY != last[low]):
             days[low] += 1
         if counts[low] == 0:
             first[low] = at
         counts[low] += 1
-        last[low] = at
+        last[low] = at // MS_A_DAY

@@ -24,7 +24,7 @@ class Sequences:
     Attributes:
         starts: (users + 1,) where each history begins, and the last one ends.
         track: (n,) int32.
-        at: (n,) int64, moments.
+        at: (n,) int32 or int64: moments, or whatever else tells earlier from later.
         worth: (n,) float32.
     """
 
@@ -36,7 +36,7 @@ class Sequences:
 
 def in_sequence(worth: sp.csr_matrix, at: np.ndarray) -> Sequences:
     """The rows of (users, tracks) float32 CSR in the order of (pairs,) moments. Nothing given is changed."""
-    track, moment, value = worth.indices.astype(np.int32), at.astype(np.int64), worth.data.astype(np.float32)
+    track, moment, value = worth.indices.astype(np.int32), at.copy(), worth.data.astype(np.float32)
     starts = worth.indptr.astype(np.int64)
     sort_each(starts, track, moment, value)
     return Sequences(starts, track, moment, value)
@@ -86,10 +86,7 @@ def nearest_sources(
     """
     threads = numba.get_num_threads() if threads is None else threads
     tracks = len(source)
-    count = np.bincount(of.track, minlength=tracks)
-    places = np.concatenate([[0], np.cumsum(count)])
-    rows = np.arange(len(of.track), dtype=np.int64)
-    met = grouped(rows, of.track, places[:-1].copy())
+    places, met = _places_of(of, tracks)
     owner = np.repeat(np.arange(len(of.starts) - 1, dtype=np.int32), np.diff(of.starts))
     width = min(k, max(tracks - 1, 0))
     found = np.full((tracks, width), -1, np.int32)
@@ -102,13 +99,14 @@ def nearest_sources(
         )
 
     if width:
-        length = np.diff(of.starts)
-        cost = np.bincount(of.track, weights=np.minimum(length, 2 * len(decay))[owner], minlength=tracks) + 1.0
+        cost = _reached(of.starts, of.track, 2 * len(decay), tracks) + 1.0
         over_shards(shard, even_ranges(cost, shards or threads * SHARDS_A_THREAD), threads)
     return compressed(found, values, tracks)
 
 
-def followers(of: Sequences, tracks: int, *, reach: int, least: int) -> sp.csr_matrix:
+def followers(
+    of: Sequences, tracks: int, *, reach: int, least: int, most: int, threads: int | None = None
+) -> sp.csr_matrix:
     """(tracks, tracks) int32 CSR: how many listeners met the second among the next few tracks after the first.
 
     Strictly later: tracks met at one moment do not follow one another.
@@ -118,21 +116,55 @@ def followers(of: Sequences, tracks: int, *, reach: int, least: int) -> sp.csr_m
         tracks: how many there are.
         reach: how many places on is still soon.
         least: listeners; pairs of fewer are left out.
+        most: followers kept of a track, those whom most met; of equals those with the lower number.
+        threads: to use, those of numba by default; changes nothing.
     """
-    count = np.bincount(of.track, minlength=tracks)
-    places = np.concatenate([[0], np.cumsum(count)])
-    met = grouped(np.arange(len(of.track), dtype=np.int64), of.track, places[:-1].copy())
-    stops = np.repeat(of.starts[1:], np.diff(of.starts))
-    length = np.zeros(tracks, np.int64)
-    # once to see how many pairs there are, once to note them
-    walked = (places, met, stops, of.track, of.at, reach, least)
-    _followers(*walked, length, np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
-    indptr = np.concatenate([[0], np.cumsum(length)])
-    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
-    _followers(*walked, length, indptr, indices, data)
-    result = sp.csr_matrix((data, indices, indptr), shape=(tracks, tracks))
-    result.sort_indices()
-    return result
+    threads = numba.get_num_threads() if threads is None else threads
+    places, met = _places_of(of, tracks)
+    stops = np.repeat(of.starts[1:].astype(met.dtype), np.diff(of.starts))
+    width = min(most, max(tracks - 1, 0))
+    found, values = np.full((tracks, width), -1, np.int32), np.zeros((tracks, width), np.int32)
+
+    def shard(start: int, stop: int) -> None:
+        _followers(start, stop, places, met, stops, of.track, of.at, reach, least, found, values)
+
+    if width:
+        over_shards(shard, even_ranges(np.diff(places) + 1.0, threads * SHARDS_A_THREAD), threads)
+    return compressed(found, values, tracks)
+
+
+def squares(of: Sequences, scale: np.ndarray, tracks: int) -> np.ndarray:
+    """(tracks,) float64: the sum over listeners of scale · worth²; scale is (users,) float64."""
+    total = np.zeros(tracks)
+    _add_squares(of.starts, of.track, of.worth, scale, total)
+    return total
+
+
+def _places_of(of: Sequences, tracks: int) -> tuple[np.ndarray, np.ndarray]:
+    """(tracks + 1,) where each track's listeners begin in (n,): where in the histories each of them met it."""
+    places = np.concatenate([[0], np.cumsum(np.bincount(of.track, minlength=tracks))])
+    rows = np.arange(len(of.track), dtype=np.int32 if len(of.track) < 2**31 else np.int64)
+    return places, grouped(rows, of.track, places[:-1].copy())
+
+
+@numba.njit(nogil=True, cache=True)
+def _reached(starts: np.ndarray, track: np.ndarray, most: int, tracks: int) -> np.ndarray:
+    """(tracks,) float64: the lengths of the histories in which each stands, each no longer than the most."""
+    total = np.zeros(tracks)
+    for user in range(len(starts) - 1):
+        length = min(starts[user + 1] - starts[user], most)
+        for row in range(starts[user], starts[user + 1]):
+            total[track[row]] += length
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_squares(
+    starts: np.ndarray, track: np.ndarray, worth: np.ndarray, scale: np.ndarray, total: np.ndarray
+) -> None:
+    for user in range(len(starts) - 1):
+        for row in range(starts[user], starts[user + 1]):
+            total[track[row]] += scale[user] * np.float64(worth[row]) ** 2
 
 
 @numba.njit(nogil=True, cache=True)
@@ -207,6 +239,8 @@ def _nearest_sources(
 
 @numba.njit(nogil=True, cache=True)
 def _followers(
+    start: int,
+    stop: int,
     places: np.ndarray,
     met: np.ndarray,
     stops: np.ndarray,
@@ -214,15 +248,13 @@ def _followers(
     at: np.ndarray,
     reach: int,
     least: int,
-    length: np.ndarray,
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    data: np.ndarray,
+    found: np.ndarray,
+    values: np.ndarray,
 ) -> None:
-    """Counts each track's followers into `length`; with `indptr`, notes who they are and of how many listeners."""
-    count = np.zeros(len(length), np.int32)
-    touched = np.empty(len(length), np.int32)
-    for number in range(len(length)):
+    """Fills `found` and `values` for tracks [start, stop)."""
+    count = np.zeros(len(places) - 1, np.int32)
+    touched = np.empty(len(count), np.int32)
+    for number in range(start, stop):
         held = 0
         for place in range(places[number], places[number + 1]):
             row = met[place]
@@ -236,8 +268,5 @@ def _followers(
         for place in range(held):
             follower = touched[place]
             if count[follower] >= least:
-                if len(indptr):
-                    indices[indptr[number] + kept], data[indptr[number] + kept] = follower, count[follower]
-                kept += 1
+                kept = offer(found[number], values[number], kept, follower, count[follower])
             count[follower] = 0
-        length[number] = kept

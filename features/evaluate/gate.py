@@ -55,6 +55,10 @@ def check_profiles(vectors: np.ndarray, confidence: np.ndarray, expected: int) -
     ]
 
 
+def _outside(values: np.ndarray) -> bool:
+    return bool(((values < -ROUNDING) | (values > 1.0 + ROUNDING)).any())
+
+
 def check_ranges(dimensions: Sequence[str], vectors: np.ndarray) -> Check:
     """Profiles: all but what is told in counts, decibels and beats is a share, a rate or a mean of such: 0 to 1.
 
@@ -63,9 +67,7 @@ def check_ranges(dimensions: Sequence[str], vectors: np.ndarray) -> Check:
         vectors: (n, d) float, NaN where undefined.
     """
     bounded = [number for number, name in enumerate(dimensions) if not name.startswith(UNBOUNDED)]
-    values = vectors[:, bounded]
-    outside = ((values < -ROUNDING) | (values > 1.0 + ROUNDING)).any(axis=0)
-    culprits = [dimensions[bounded[number]] for number in np.flatnonzero(outside)]
+    culprits = [dimensions[number] for number in bounded if _outside(vectors[:, number])]
     named = f": {', '.join(culprits[:MOST_NAMED])}" if culprits else ""
     return Check("shares and rates lie in 0..1", not culprits, f"{len(culprits)} of {len(bounded)} do not{named}")
 

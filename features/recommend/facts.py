@@ -20,6 +20,8 @@ LATELY_DAYS = 60
 """How far back from the newest play of all "lately" reaches."""
 SOON = 10
 """Of the tracks that a listener first played after another, so many came soon after it."""
+MOST_FOLLOWERS = 64
+"""Tracks that listeners went on to, of each track: of a hundred million plays all of them would be gigabytes."""
 SOON_LISTENERS = 3
 """Listeners who went from one track to another, from which on they are a reason."""
 LIKINGS = ("love", "like", "save", "replay")
@@ -75,7 +77,8 @@ class Counts:
         last_day: (pairs of `heard`,) int32: the day of the last play of each, in UTC since 1970, in its order.
         days_lately: (users, tracks) uint8 CSR: days, in UTC, of the last 60 before the newest play of all, with a play.
         soon_after: (tracks, tracks) int32 CSR: listeners who first played the second among their next ten new tracks.
-            Strictly later: tracks first played at one moment do not follow one another.
+            Strictly later: tracks first played at one moment do not follow one another. Of each first track the 64
+            that most went on to.
     """
 
     heard: sp.csr_matrix
@@ -87,9 +90,10 @@ class Counts:
     def of(cls, heard: Heard, *, least: int = SOON_LISTENERS) -> Self:
         """Of what `heard_of` found; of tracks that fewer than the least went on to after another, nothing is kept."""
         plays = heard.plays
-        days = sp.csr_matrix((heard.days_lately.astype(np.uint8), plays.indices, plays.indptr), shape=plays.shape)
-        soon = followers(in_sequence(plays, heard.first_at), plays.shape[1], reach=SOON, least=least)
-        return cls(plays, (heard.last_at // MS_A_DAY).astype(np.int32), days, soon)
+        days = sp.csr_matrix((heard.days_lately, plays.indices, plays.indptr), shape=plays.shape)
+        sequences = in_sequence(plays, heard.first_at)
+        soon = followers(sequences, plays.shape[1], reach=SOON, least=least, most=MOST_FOLLOWERS)
+        return cls(plays, heard.last_day, days, soon)
 
 
 def heard_lately(events: Plays, played: sp.csr_matrix) -> Heard:

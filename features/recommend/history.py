@@ -15,6 +15,8 @@ from features.compute.weights import SIGNAL_WEIGHTS, SKIPPED
 
 AVERSION = np.float32(0.5)
 LEAST = np.float32(1e-30)
+VALUES_AT_ONCE = 1 << 22
+"""Of weights raised to a power: in double precision all of them would be as much again as what is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,8 @@ class History:
     Attributes:
         weights: (users, tracks) float64 CSR, positive, indices sorted: how much a user is drawn to a track.
         first_at: (pairs,) int64 ms: when each pair of `weights` began, in its order. All alike where time is unknown.
-        last_at: (pairs,) int64 ms: when it was last confirmed, by a play or by liking it.
+            Or int32, which tells earlier from later within a user's history.
+        last_at: likewise: when it was last confirmed, by a play or by liking it.
         events: plays, by user, time and track, skipped ones among them. Empty where only weights are known.
         catalog: by track number; None where nothing is known of tracks.
         aversion: (users, tracks) float64 CSR in (0, 1]: what users are put off by; None for nothing.
@@ -53,8 +56,13 @@ class History:
         return Plays(events.user[heard], events.track[heard], events.played_at[heard], events.completion[heard])
 
     def without_events(self) -> "History":
-        """The same without plays, which `decayed_plays` alone asks, and which are by far the largest part."""
-        return replace(self, events=no_plays())
+        """The same without plays, which `decayed_plays` alone asks, and which are by far the largest part.
+
+        Of moments it keeps what comes before what within each user's history, in half the room.
+        """
+        return replace(
+            self, events=no_plays(), first_at=later_in_row(self.weights.indptr, -self.first_at), last_at=-self.age
+        )
 
     @cached_property
     def degree(self) -> np.ndarray:
@@ -77,11 +85,17 @@ class History:
         return later_in_row(self.weights.indptr, self.last_at)
 
     def values(self, power: float) -> sp.csr_matrix:
-        """(users, tracks) float32 CSR: weights over their mean, to a power; 0 tells only whether, 1 how much."""
-        matrix = self.weights.astype(np.float32)
-        mean = self.weights.data.mean() if self.weights.nnz else 1.0
-        matrix.data = ((self.weights.data / mean) ** power).astype(np.float32)
-        return matrix
+        """(users, tracks) float32 CSR: weights over their mean, to a power; 0 tells only whether, 1 how much.
+
+        Its columns are those of `weights`, not a copy: values may be written to, which are stored may not.
+        """
+        data = np.ones(self.weights.nnz, np.float32)
+        if power:
+            mean = self.weights.data.mean() if self.weights.nnz else 1.0
+            for start in range(0, len(data), VALUES_AT_ONCE):
+                some = slice(start, start + VALUES_AT_ONCE)
+                data[some] = (self.weights.data[some] / mean) ** power
+        return sp.csr_matrix((data, self.weights.indices, self.weights.indptr), shape=self.weights.shape)
 
     def recent(self, half_life: float, floor: float, strength: float) -> sp.csr_matrix:
         """(users, tracks) float32 CSR: (floor + (1 - floor) · 2^(-age / half_life)) · (weight / mean)^strength.
@@ -91,8 +105,9 @@ class History:
         half as much as a track of mean weight counts for it, at most.
         """
         matrix = self.values(strength)
-        matrix.data *= (floor + (1.0 - floor) * np.exp2(-self.age / half_life)).astype(np.float32)
-        matrix.data = np.maximum(matrix.data, LEAST)  # long ago is not never
+        ages = np.arange(int(self.age.max(initial=0)) + 1)
+        matrix.data *= (floor + (1.0 - floor) * np.exp2(-ages / half_life)).astype(np.float32)[self.age]
+        np.maximum(matrix.data, LEAST, out=matrix.data)  # long ago is not never
         if self.aversion is not None and self.aversion.nnz:
             matrix = (matrix - AVERSION * self.aversion.astype(np.float32)).tocsr()
             matrix.sort_indices()

@@ -18,7 +18,7 @@ from features.compute.dataset import Dataset, build_dataset
 from features.compute.embeddings import Embeddings, build_embeddings
 from features.compute.heard import Heard
 from features.compute.interactions import Interactions, build_interactions, no_plays
-from features.compute.numbering import Pieces, marked
+from features.compute.numbering import Pieces, marked, ordered
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
 from features.compute.runner import Runner
@@ -57,6 +57,8 @@ ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000,
 """Rows of a Parquet row group, which is also what one step of the upload writes: a few MB of documents."""
 FEW_USERS = 4
 """Times `ranking.closed_form_limit` that a model of users may have of them."""
+PROFILE_ROWS = 100_000
+"""Profiles that are in memory twice while they are written."""
 SIMILAR_ROWS = 20_000
 """Listeners whose neighbours' ids are in memory as texts at once: some 30 MB."""
 
@@ -138,13 +140,22 @@ def _build(
             as_of_ms=as_of_ms,
             top_genres=parameters.profiles.top_genres,
         )
-        files.write("user_profile", outputs.profile_table(dataset, profiles))
+        with files.groups("user_profile", outputs.profile_table(dataset, profiles, slice(0)).schema) as add:
+            for start in range(0, len(profiles.users), PROFILE_ROWS):
+                add(outputs.profile_table(dataset, profiles, slice(start, start + PROFILE_ROWS)))
     checks = [
         *check_profiles(profiles.vectors, profiles.confidence, _players(dataset)),
         check_ranges(profiles.dimensions, profiles.vectors),
     ]
-    profiles = replace(profiles, vectors=profiles.vectors[:0])  # written, and by far the largest part
+    # written, and by far the largest part; a slice would keep all of them
+    profiles = replace(profiles, vectors=profiles.vectors[:0].copy())
     history_days = int(profiles.history_days.max())
+    with stages("counts"):
+        unmoved, plays = unmoved_lists(reference, dataset, as_of), len(dataset.plays)
+        late = late_plays(dataset, as_of_ms=as_of_ms, known_at_ms=int(inputs.known_at.timestamp() * 1000))
+        dataset, history, heard = _without_plays(dataset, interactions, parameters)
+        counts = Counts.of(heard)
+        del heard
     with stages("embeddings"):
         how = parameters.embeddings.model_dump()
         embeddings = build_embeddings(interactions.weights, dataset.catalog, **how, threads=budget.threads)
@@ -169,12 +180,6 @@ def _build(
     checks += check_similarity(similar.neighbors, similar.common, similar.jaccard, least)
     neighbors, common = similar.neighbors, similar.common
     del similar
-    with stages("counts"):
-        unmoved, plays = unmoved_lists(reference, dataset, as_of), len(dataset.plays)
-        late = late_plays(dataset, as_of_ms=as_of_ms, known_at_ms=int(inputs.known_at.timestamp() * 1000))
-        dataset, history, heard = _without_plays(dataset, interactions, parameters)
-        counts = Counts.of(heard)
-        del heard
     with stages("models"):
         ranker = fit_ranker(dataset, interactions, recipes, parameters, history)
     facts = Facts(Evidence.of(ranker, embeddings, neighbors, common), counts)
@@ -241,8 +246,8 @@ def _without_plays(
 
     But where heard tracks are let in, the history keeps them: how often counts there.
     """
+    heard = heard_lately(ordered(dataset.plays, len(dataset.users)), interactions.plays)
     history = build_history(dataset, interactions)
-    heard = heard_lately(history.events, interactions.plays)
     history = history if parameters.recommendations.include_heard else history.without_events()
     return replace(dataset, plays=no_plays()), history, heard
 

@@ -46,15 +46,15 @@ def _vectors(matrix: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
-def profile_table(dataset: Dataset, profiles: Profiles) -> pa.Table:
-    """A row a listener with a profile: `user_id`, `vector`, and what it rests on."""
+def profile_table(dataset: Dataset, profiles: Profiles, rows: slice) -> pa.Table:
+    """A row a listener with a profile, some of them: `user_id`, `vector`, and what it rests on."""
     return pa.table(
         {
-            "user_id": dataset.users.texts.take(pa.array(profiles.users)),
-            "vector": _vectors(profiles.vectors),
-            "confidence": profiles.confidence,
-            "track_count": profiles.track_count,
-            "history_days": profiles.history_days,
+            "user_id": dataset.users.texts.take(pa.array(profiles.users[rows])),
+            "vector": _vectors(profiles.vectors[rows]),
+            "confidence": profiles.confidence[rows],
+            "track_count": profiles.track_count[rows],
+            "history_days": profiles.history_days[rows],
         }
     )
 

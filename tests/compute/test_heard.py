@@ -33,9 +33,10 @@ def test_plays_last_moments_and_days_are_those_of_the_plays_that_were_not_skippe
     since = max(max(times) for times in moments.values()) - 30 * DAY
     times_of = [moments[pair] for pair in zip(rows.tolist(), columns.tolist(), strict=True)]
     expected = [
-        (len(times), min(times), max(times), len({at // DAY for at in times if at > since})) for times in times_of
+        (len(times), min(times), max(times) // DAY, len({at // DAY for at in times if at > since}))
+        for times in times_of
     ]
-    columns_of = (heard.plays.data, heard.first_at, heard.last_at, heard.days_lately)
+    columns_of = (heard.plays.data, heard.first_at, heard.last_day, heard.days_lately)
     assert list(zip(*(column.tolist() for column in columns_of), strict=True)) == expected
     assert {days for *_, days in expected} > {0, 1}
 
@@ -50,4 +51,4 @@ def test_of_nothing_nothing_is_heard():
     heard, _ = counted(plays=[])
     assert heard.plays.shape == (0, 0)
     empty = heard_of(dataset_of().plays, sp.csr_matrix((2, 3), dtype=np.int32), lately_ms=DAY)
-    assert empty.plays.nnz == len(empty.last_at) == len(empty.days_lately) == 0
+    assert empty.plays.nnz == len(empty.last_day) == len(empty.days_lately) == 0

@@ -169,8 +169,10 @@ class IALS:
             own = self._solved(values, factors, start=own, threads=threads, **SWEEP)
             factors = self._solved(transposed, own, start=factors, threads=threads, **SWEEP)
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
-        self.scored_.data = np.maximum(self.scored_.data, 0.0)  # squares have no place for what one is put off by
-        self.scored_.eliminate_zeros()
+        if (self.scored_.data <= 0.0).any():  # squares have no place for what one is put off by
+            self.scored_.data = np.maximum(self.scored_.data, 0.0)
+            self.scored_ = self.scored_.copy()  # its columns may be the history's
+            self.scored_.eliminate_zeros()
         self.track_factors_ = factors
         start = None if own is None else own[: self.scored_.shape[0]]
         self.user_factors_ = self._solved(self.scored_, factors, start=start, threads=threads, **FINE)

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.sequences import Sequences, in_sequence, nearest_sources
+from features.compute.sequences import Sequences, in_sequence, nearest_sources, squares
 from features.recommend.history import History
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, NearTracks
@@ -71,9 +71,7 @@ class ProximityKNN(NearTracks):
         self.listeners_ = history.listeners
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
         sequences, scale = weighed_sequences(history, self.degree_power, self.weight_power)
-        owner_scale = np.repeat(scale, history.degree)
-        own = np.bincount(sequences.track, owner_scale * sequences.worth.astype(np.float64) ** 2, len(self.listeners_))
-        own = np.maximum(own, 0.5)
+        own = np.maximum(squares(sequences, scale, len(self.listeners_)), 0.5)
         longest = int(history.degree.max(initial=1)) - 1
         gaps = np.arange(min(int(np.ceil(HALF_LIVES * self.gap_half_life)), longest) + 1)
         kept = nearest_sources(

@@ -176,7 +176,7 @@ def test_followers_are_counted_as_by_a_double_loop(least):
         for place, (earlier, first) in enumerate(met):
             for later, second in met[place + 1 : place + 5]:
                 expected[first, second] += later > earlier
-    found = followers(in_sequence(history.weights, history.first_at), tracks, reach=4, least=least)
+    found = followers(in_sequence(history.weights, history.first_at), tracks, reach=4, least=least, most=tracks)
     assert (expected >= 3).any()
     assert found.toarray().tolist() == np.where(expected >= least, expected, 0).tolist()
     assert found.has_sorted_indices
