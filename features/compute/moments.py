@@ -56,12 +56,17 @@ def later_in_row(indptr: np.ndarray, at: np.ndarray) -> np.ndarray:
         start, stop = indptr[row], indptr[row + 1]
         in_order = np.sort(at[start:stop])
         for entry in range(start, stop):
-            low, high = 0, stop - start
-            while low < high:
-                middle = (low + high) >> 1
-                if in_order[middle] <= at[entry]:
-                    low = middle + 1
-                else:
-                    high = middle
-            count[entry] = stop - start - low
+            count[entry] = stop - start - np.searchsorted(in_order, at[entry], side="right")
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def earlier_in_row(indptr: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(pairs,) int32: how many entries of the same row have an earlier moment; likewise."""
+    count = np.empty(len(at), np.int32)
+    for row in range(len(indptr) - 1):
+        start, stop = indptr[row], indptr[row + 1]
+        in_order = np.sort(at[start:stop])
+        for entry in range(start, stop):
+            count[entry] = np.searchsorted(in_order, at[entry])
     return count

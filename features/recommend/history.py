@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog, Dataset, StatedTaste
 from features.compute.interactions import Interactions, Plays, no_plays
-from features.compute.moments import later_in_row, note_moments
+from features.compute.moments import earlier_in_row, later_in_row, note_moments
 from features.compute.numbering import ordered
 from features.compute.rows import sparse_row
 from features.compute.weights import SIGNAL_WEIGHTS, SKIPPED
@@ -60,9 +60,8 @@ class History:
 
         Of moments it keeps what comes before what within each user's history, in half the room.
         """
-        return replace(
-            self, events=no_plays(), first_at=later_in_row(self.weights.indptr, -self.first_at), last_at=-self.age
-        )
+        first_at = earlier_in_row(self.weights.indptr, self.first_at)
+        return replace(self, events=no_plays(), first_at=first_at, last_at=-self.age)
 
     @cached_property
     def degree(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from features.compute.interactions import Interactions, build_interactions, no_p
 from features.compute.numbering import Pieces, marked, ordered
 from features.compute.overlaps import similar_users
 from features.compute.profiles import build_profiles
-from features.compute.runner import Runner
+from features.compute.runner import Runner, Threads
 from features.dates import to_millisecond
 from features.errors import InputError
 from features.evaluate.gate import (
@@ -183,10 +183,13 @@ def _build(
     with stages("models"):
         ranker = fit_ranker(dataset, interactions, recipes, parameters, history)
     facts = Facts(Evidence.of(ranker, embeddings, neighbors, common), counts)
+    threads = Threads(budget.threads)
     with stages("recommendations"):
         shaper = Shaper.of(ranker, parameters, unmoved)
         with files.groups("recommendations", outputs.LISTS) as add:
-            faults, listed = write_lists(ListMaker(facts, shaper, blocks.cells), add, stages.progress, runner)
+            faults, listed = write_lists(
+                ListMaker(facts, shaper, blocks.cells // threads.workers), add, stages.progress, runner or threads
+            )
     checks += check_lists(faults, _could_have_lists(ranker.filters))
     with stages("measures"):
         metrics |= measures(late, aligned.vectors, profiles.users, listed)

@@ -9,7 +9,8 @@ from worlds import AS_OF, DAY, dataset_of, play, random_world, said, shuffled
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.interactions import Interactions, build_interactions
-from features.compute.moments import later_in_row
+from features.compute.moments import earlier_in_row, later_in_row
+from features.compute.sequences import in_sequence
 from features.recommend.history import AVERSION, History, build_history, history_of, liked_row, shortened
 
 SEEDS = st.integers(0, 10_000)
@@ -229,3 +230,19 @@ def test_age_counts_the_tracks_of_the_same_user_that_were_played_later(pairs):
     indptr = np.searchsorted(users, np.arange(4))
     expected = [int(((users == user) & (at > moment)).sum()) for user, moment in zip(users, at, strict=True)]
     assert later_in_row(indptr, at).tolist() == expected
+    assert earlier_in_row(indptr, -at).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_plays_a_history_still_knows_what_came_before_what(seed: int):
+    data = build_dataset(random_world(seed, users=12, tracks=15, plays=300), as_of_ms=AS_OF)
+    history = build_history(data, interactions_of(data))
+    bare = history.without_events()
+    assert len(bare.plays) == 0 < len(history.plays)
+    assert bare.first_at.dtype == bare.last_at.dtype == np.int32
+    np.testing.assert_array_equal(bare.age, history.age)
+    np.testing.assert_array_equal(bare.recent(3.0, 0.1, 0.5).toarray(), history.recent(3.0, 0.1, 0.5).toarray())
+    worth = history.values(0.0)
+    one, other = in_sequence(worth, history.first_at), in_sequence(worth, bare.first_at)
+    np.testing.assert_array_equal(one.track, other.track)
+    np.testing.assert_array_equal(np.diff(one.at) == 0, np.diff(other.at) == 0)
