@@ -100,7 +100,7 @@ def moved_by_factors(
     strongest: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Of a model whose scores are products of factors, a user's being linear in the history.
+    """Of a model whose scores are products of factors, a user's being linear in the history; in single precision.
 
     That is worth · (f · M^-1 g) · scale, of a track with factors f in the history and a scored one with g: M the
     identity, or gram + sum of worth f f' over the history + ridge, the least squares solution.
@@ -124,7 +124,7 @@ def moved_by_factors(
         strongest: likewise.
         sums: likewise.
     """
-    size = factors.shape[1]
+    size, base_matrix = factors.shape[1], gram.astype(np.float32)
     for row in range(start, stop):
         first, last = begin[row], begin[row + 1]
         base, history = history_begin[row], history_begin[row + 1] - history_begin[row]
@@ -133,29 +133,29 @@ def moved_by_factors(
         strongest[first:last] = -1
         if history == 0:
             continue
-        source, worth, own = np.empty(history, np.int64), np.empty(history), np.empty((history, size))
+        source, worth = np.empty(history, np.int64), np.empty(history, np.float32)
+        own, wanted = np.empty((history, size), np.float32), np.empty((last - first, size), np.float32)
         count = 0
         for entry in range(scored_begin[users[row]], scored_begin[users[row] + 1]):
             if scored[entry] > 0:  # what the user is put off by is no history
                 source[count], worth[count] = scored_track[entry], scored[entry]
                 own[count] = factors[scored_track[entry]]
                 count += 1
-        wanted = np.empty((last - first, size))
         for at in range(first, last):
             wanted[at - first] = factors[track[at]]
-            wanted[at - first] *= scale[track[at]]
+            wanted[at - first] *= np.float32(scale[track[at]])
         weighed = own * worth.reshape(-1, 1)
         if len(gram):
-            matrix = np.dot(weighed.T, own) + gram
+            matrix = np.dot(weighed.T, own) + base_matrix
             for place in range(size):
-                matrix[place, place] += ridge[history]
+                matrix[place, place] += np.float32(ridge[history])
             if history < last - first:
                 weighed = np.ascontiguousarray(np.linalg.solve(matrix, np.ascontiguousarray(weighed.T)).T)
             else:
                 wanted = np.ascontiguousarray(np.linalg.solve(matrix, np.ascontiguousarray(wanted.T)).T)
         given = np.dot(weighed, wanted.T)
         largest = np.abs(given).max() if level[row] else 0.0
-        added = np.dot(weighed, np.dot(wanted.T, weights[first:last]))
+        added = np.dot(weighed, np.dot(wanted.T, weights[first:last].astype(np.float32)))
         _add(added, level[row], largest, sums[base : base + history])
         _strongest(given, source, track[first:last], strongest[first:last])
 
@@ -163,13 +163,13 @@ def moved_by_factors(
 @njit(nogil=True, cache=True)
 def _strongest(given: np.ndarray, source: np.ndarray, track: np.ndarray, strongest: np.ndarray) -> None:
     """Of (h, n) `given`, which is changed, the row with the most above 0 in each column: first what, then where."""
-    most = np.zeros(len(track))
+    most = np.zeros(len(track), np.float32)
     place = 0
     for own in range(len(source)):
         while place < len(track) and track[place] < source[own]:
             place += 1
         if place < len(track) and track[place] == source[own]:
-            given[own, place] = 0.0  # a track is no reason for itself
+            given[own, place] = np.float32(0.0)  # a track is no reason for itself
         _raise(most, given[own])
     for own in range(len(source)):
         for place in range(len(track)):
