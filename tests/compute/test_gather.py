@@ -103,3 +103,9 @@ def test_the_best_of_three_matrices_are_those_of_their_product(seed, k):
     between.sort_indices()
     expected, found = best_sums(between, right, rows, k, without), best_sums(left, right, rows, k, without, through)
     np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(expected, axis=1))
+
+
+def test_what_stands_between_may_be_nothing_at_all():
+    left = sp.csr_matrix(np.ones((3, 4), np.float32))
+    nothing, empty = sp.csr_matrix((4, 0), dtype=np.float32), sp.csr_matrix((0, 4), dtype=np.float32)
+    assert (best_sums(left, empty, np.arange(3), 2, None, nothing) == -1).all()
