@@ -63,11 +63,11 @@ class RankingParameters(Part):
         ge=0,
         description="users × tracks up to which all tracks are scored for everyone; beyond, each one's candidates are",
     )
-    knn_pairs: int = Field(
+    pair_limit: int = Field(
         2_000_000_000,
         ge=0,
-        description="pairs of tracks in all histories up to which tracks are compared by all listeners they share, "
-        "where candidates are scored and time tells of likeness too",
+        description="pairs of tracks in all histories up to which item kNN and SVD are tried where candidates are "
+        "scored and there is time to go by",
     )
     validation_share: float = Field(0.2, gt=0, lt=1, description="last of each user's tracks that choices are made on")
     validation_users: int = Field(1000, ge=0, le=1_000_000, description="users asked at most")

@@ -23,7 +23,7 @@ USER_BYTES, TRACK_BYTES = 1_500, 4_000
 
 CELL_BYTES = 200
 """Of a users × tracks block: scores of a dozen models, what they are blended from and what may be listed."""
-LEAST_CELLS, MOST_CELLS = 100_000, 4_000_000
+LEAST_CELLS, MOST_CELLS = 1_000_000, 4_000_000
 SHARD_USER_BYTES = 20 * 50
 LEAST_SHARD, MOST_SHARD = 1 << 10, 1 << 16
 

@@ -136,7 +136,8 @@ def fit_ranker(
     history = history or build_history(dataset, interactions)
     names = dict.fromkeys(name for recipe in recipes.values() for name in names_of(recipe))
     large = is_large(dataset, parameters)
-    models = fit_models(history, with_proposers(names, history, parameters) if large else names, parameters)
+    asked = with_proposers(names, history, parameters) if large else names
+    models = fit_models(history, asked, parameters, large=large)
     shortlists = shortlists_of(history, models, interactions, parameters) if large else None
     together = parameters.recommendations.same_song
     return Ranker(dataset, interactions, history, models, recipes, shortlists=shortlists, same_song=together)

@@ -51,6 +51,12 @@ AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity",
 """Models that fit at any scale and score a choice of tracks without scoring all."""
 
 
+MODELS_AT_SCALE: Mapping[str, Mapping[str, float]] = {
+    "proximity": {"neighbors": 100, "gap_half_life": 10.0, "half_lives": 3.0}
+}
+"""Parameters that differ there: a narrower window costs a third, and proposes better (docs/models.md)."""
+
+
 def is_large(dataset: Dataset, parameters: NightlyParameters) -> bool:
     """Whether users × tracks are too many to score all: then each user's candidates are (`shortlists`)."""
     return len(dataset.users) * len(dataset.tracks) > parameters.ranking.dense_cells
@@ -59,7 +65,7 @@ def is_large(dataset: Dataset, parameters: NightlyParameters) -> bool:
 def sized_for(sample: Dataset, whole: Dataset, parameters: NightlyParameters) -> NightlyParameters:
     """Parameters by which a sample of listeners is treated as all of them are going to be: as large, or as small."""
     share, how = len(sample.users) / max(len(whole.users), 1), parameters.ranking
-    limits = {"dense_cells": int(how.dense_cells * share), "knn_pairs": int(how.knn_pairs * share)}
+    limits = {"dense_cells": int(how.dense_cells * share), "pair_limit": int(how.pair_limit * share)}
     return parameters.model_copy(update={"ranking": how.model_copy(update=limits)})
 
 
@@ -67,7 +73,7 @@ def with_proposers(names: Iterable[str], history: History, parameters: NightlyPa
     """The models of these names and that which proposes candidates, whatever the recipes ask.
 
     That is proximity, which goes by neighbours in time and costs little; without time, or beside it within
-    `ranking.knn_pairs`, item kNN.
+    `ranking.pair_limit`, item kNN.
     """
     timed = _is_timed(history)
     proposers = {"proximity": timed, "item_knn": not timed or _few_pairs(history, parameters)}
@@ -98,11 +104,12 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
     few = few_users or tracks <= limit
     content = _has_content(history)
     timed = _is_timed(history)
+    all_pairs = not timed or not large or _few_pairs(history, parameters)
     fits = {
         "popular": True,
-        "item_knn": not timed or not large or _few_pairs(history, parameters),
+        "item_knn": all_pairs,
         "user_knn": users <= 4 * limit,
-        "svd": True,
+        "svd": all_pairs,
         "ials": True,
         "ease": few,
         "local_ease": tracks <= limit,
@@ -119,9 +126,13 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
     return [name for name in MODELS if fits[name] and (not large or name in AT_SCALE)]
 
 
-def fit_models(history: History, names: Iterable[str], parameters: NightlyParameters) -> dict[str, Model]:
-    """The models of these names, fitted with the parameters' settings."""
-    return {name: MODELS[name](**parameters.models.get(name, {})).fit(history) for name in names}
+def fit_models(
+    history: History, names: Iterable[str], parameters: NightlyParameters, *, large: bool = False
+) -> dict[str, Model]:
+    """The models of these names, fitted with the parameters' settings; where it is `large`, over those for scale."""
+    usual = MODELS_AT_SCALE if large else {}
+    how = {name: {**usual.get(name, {}), **parameters.models.get(name, {})} for name in names}
+    return {name: MODELS[name](**settings).fit(history) for name, settings in how.items()}
 
 
 def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) -> dict[str, Recipe]:
@@ -145,7 +156,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     if len(users) < parameters.ranking.min_validation_users:
         return fixed(names)
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
-    fields = _fields(split, history, fit_models(history, names, parameters), users, groups, parameters)
+    models = fit_models(history, names, parameters, large=large)
+    fields = _fields(split, history, models, users, groups, parameters)
     least = LEAST_SAY_AT_SCALE if large else LEAST_SAY
     collaborative, hybrid = (_learned(fields[strategy], groups[strategy], least) for strategy in groups)
     if "content" in hybrid.shares:
@@ -287,7 +299,8 @@ def _for_little(
     more = [name for name in ("popular", "content") if name in field.standard]
     names = list(dict.fromkeys([*hybrid.shares, *more]))
     large = is_large(split.dataset, parameters)
-    models = fit_models(short, with_proposers(names, short, parameters) if large else names, parameters)
+    asking = with_proposers(names, short, parameters) if large else names
+    models = fit_models(short, asking, parameters, large=large)
     cut = _fields(split, short, models, asked, {"hybrid": names}, parameters)["hybrid"]
     little = _learned(cut, names, LEAST_SAY_AT_SCALE if large else LEAST_SAY)
     best, most_won = hybrid, _ndcg(cut, hybrid)
@@ -351,7 +364,7 @@ def _is_timed(history: History) -> bool:
 
 def _few_pairs(history: History, parameters: NightlyParameters) -> bool:
     """Whether the pairs of tracks that histories hold, which item kNN goes through, are few enough."""
-    return float((history.degree.astype(np.float64) ** 2).sum()) <= parameters.ranking.knn_pairs
+    return float((history.degree.astype(np.float64) ** 2).sum()) <= parameters.ranking.pair_limit
 
 
 def _has_content(history: History) -> bool:

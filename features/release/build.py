@@ -53,7 +53,7 @@ from features.release.row_groups import Add, row_groups
 from features.snapshot.clocks import Inputs
 from features.storage import whole_folder, write_json
 
-ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000, "recommendations": 100}
+ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000, "recommendations": 500}
 """Rows of a Parquet row group, which is also what one step of the upload writes: a few MB of documents."""
 FEW_USERS = 4
 """Times `ranking.closed_form_limit` that a model of users may have of them."""
@@ -131,7 +131,6 @@ def _build(
             half_life_days=parameters.interactions.half_life_days,
             threads=budget.threads,
         )
-    blocks = blocks_for(budget, _sizes(dataset, interactions.known.nnz))
     with stages("profiles"):
         profiles = build_profiles(
             interactions,
@@ -156,6 +155,7 @@ def _build(
         dataset, history, heard = _without_plays(dataset, interactions, parameters)
         counts = Counts.of(heard)
         del heard
+    blocks = blocks_for(budget, _sizes(dataset, interactions.known.nnz))
     with stages("embeddings"):
         how = parameters.embeddings.model_dump()
         embeddings = build_embeddings(interactions.weights, dataset.catalog, **how, threads=budget.threads)

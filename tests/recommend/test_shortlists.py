@@ -110,7 +110,7 @@ def test_blends_are_learned_on_candidates_of_models_that_fit_at_any_scale():
 
 
 def with_pairs(most: int):
-    return LARGE.model_copy(update={"ranking": LARGE.ranking.model_copy(update={"knn_pairs": most})})
+    return LARGE.model_copy(update={"ranking": LARGE.ranking.model_copy(update={"pair_limit": most})})
 
 
 def test_tracks_are_compared_by_all_their_listeners_while_pairs_are_few_or_there_is_no_time():
@@ -130,7 +130,7 @@ def test_a_sample_is_treated_as_all_listeners_are():
     dataset = evidence_of(random_world(5, users=40, tracks=60, plays=1500)).dataset
     sample = sample_of(dataset, 10, seed=1)
     how = sized_for(sample, dataset, with_pairs(4000)).ranking
-    assert how.knn_pairs == 4000 * len(sample.users) // len(dataset.users)
+    assert how.pair_limit == 4000 * len(sample.users) // len(dataset.users)
     for cells in (0, len(dataset.users) * len(dataset.tracks), len(dataset.users) * len(dataset.tracks) - 1):
         given = SMALL.model_copy(update={"ranking": SMALL.ranking.model_copy(update={"dense_cells": cells})})
         assert is_large(sample, sized_for(sample, dataset, given)) is is_large(dataset, given)

@@ -12,7 +12,7 @@ from features.recommend.history import History
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, NearTracks
 
-HALF_LIVES = 6
+HALF_LIVES = 6.0
 """Pairs further apart than so many half-lives are left out: each would weigh less than a sixtieth."""
 PAIRS_AT_ONCE = 4_000_000
 PROXIMITY = {
@@ -34,6 +34,7 @@ class ProximityKNN(NearTracks):
         neighbors: sources kept a track.
         power: of their weights; above 1 the strongest decide.
         gap_half_life: in tracks.
+        half_lives: pairs further apart than so many are left out.
         backward: worth of the opposite direction.
         source_power: sums are divided by the earlier track's own sum to it.
         target_power: and by the later one's.
@@ -57,6 +58,7 @@ class ProximityKNN(NearTracks):
     neighbors: int = 200
     power: float = 1.3
     gap_half_life: float = 40.0
+    half_lives: float = HALF_LIVES
     backward: float = 0.6
     source_power: float = 0.5
     target_power: float = 0.5
@@ -73,7 +75,7 @@ class ProximityKNN(NearTracks):
         sequences, scale = weighed_sequences(history, self.degree_power, self.weight_power)
         own = np.maximum(squares(sequences, scale, len(self.listeners_)), 0.5)
         longest = int(history.degree.max(initial=1)) - 1
-        gaps = np.arange(min(int(np.ceil(HALF_LIVES * self.gap_half_life)), longest) + 1)
+        gaps = np.arange(min(int(np.ceil(self.half_lives * self.gap_half_life)), longest) + 1)
         kept = nearest_sources(
             sequences,
             self.neighbors,
