@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Plays
+from features.compute.text_table import TextTable
 
 MOMENT = "played_at"
 COLUMNS = ("user_id", "track_id", MOMENT, "completion", "play_ms")
@@ -47,7 +48,7 @@ class Numbering:
     """Ids get numbers in the order in which they are met; `finished` tells which numbers they have in order."""
 
     def __init__(self) -> None:
-        self._ids = pa.array([], pa.string())
+        self._ids = TextTable()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -57,28 +58,23 @@ class Numbering:
         return np.concatenate([np.zeros(0, np.int32), *(self._of_chunk(chunk) for chunk in column.chunks)])
 
     def _of_chunk(self, chunk: pa.Array) -> np.ndarray:
-        # through a dictionary, so that each distinct id of a piece is looked up once
-        encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-        places = encoded.indices.to_numpy(zero_copy_only=False)
+        if not pa.types.is_dictionary(chunk.type):
+            return self._ids.numbers(chunk)
+        places = chunk.indices.to_numpy(zero_copy_only=False)
         # a dictionary may hold what its rows no longer do
-        used = np.zeros(len(encoded.dictionary), bool)
+        used = np.zeros(len(chunk.dictionary), bool)
         used[places] = True
-        distinct = encoded.dictionary.filter(pa.array(used)).cast(pa.string())
-        found = pc.index_in(distinct, value_set=self._ids)
-        new = found.is_null()
-        number = np.array(pc.fill_null(found, 0))
-        number[np.asarray(new)] = len(self) + np.arange(found.null_count)
-        self._ids = pa.concat_arrays([self._ids, distinct.filter(new)])
         lookup = np.full(len(used), -1, np.int32)
-        lookup[used] = number
+        lookup[used] = self._ids.numbers(chunk.dictionary.filter(pa.array(used)))
         return lookup[places]
 
     def finished(self) -> tuple[Vocabulary, np.ndarray]:
         """The vocabulary of all ids, and (ids,) int32: the number there of each number given here."""
-        order = pc.sort_indices(self._ids).to_numpy()  # by bytes of UTF-8, which is by code points
+        ids = self._ids.texts()
+        order = pc.sort_indices(ids).to_numpy()  # by bytes of UTF-8, which is by code points
         rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(len(order), dtype=np.int32)
-        return Vocabulary.in_order(self._ids.take(pa.array(order))), rank
+        return Vocabulary.in_order(ids.take(pa.array(order))), rank
 
 
 def number_plays(

@@ -56,12 +56,13 @@ class History:
         return Plays(events.user[heard], events.track[heard], events.played_at[heard], events.completion[heard])
 
     def without_events(self) -> "History":
-        """The same without plays, which `decayed_plays` alone asks, and which are by far the largest part.
+        """The same without plays, which `decayed_plays` alone asks, and which are by far the largest part."""
+        return replace(self, events=no_plays())
 
-        Of moments it keeps what comes before what within each user's history, in half the room.
-        """
+    def compact(self) -> "History":
+        """The same with what comes before what within each user's history instead of moments, in half the room."""
         first_at = earlier_in_row(self.weights.indptr, self.first_at)
-        return replace(self, events=no_plays(), first_at=first_at, last_at=-self.age)
+        return replace(self, first_at=first_at, last_at=-self.age)
 
     @cached_property
     def degree(self) -> np.ndarray:

@@ -153,7 +153,7 @@ def _build(
         unmoved, plays = unmoved_lists(reference, dataset, as_of), len(dataset.plays)
         late = late_plays(dataset, as_of_ms=as_of_ms, known_at_ms=int(inputs.known_at.timestamp() * 1000))
         dataset, history, heard = _without_plays(dataset, interactions, parameters)
-        counts = Counts.of(heard)
+        history, counts = history.compact(), Counts.of(heard)
         del heard
     blocks = blocks_for(budget, _sizes(dataset, interactions.known.nnz))
     with stages("embeddings"):
@@ -282,7 +282,7 @@ def _numbered(inputs: Inputs, as_of: datetime, as_of_ms: int) -> tuple[Dataset, 
 
 def plays_of(inputs: Inputs) -> Pieces:
     """The plays of a snapshot, a row group at a time."""
-    coded = ("user_id", "track_id", "track_name", "artist_name")  # a few distinct ones, again and again
+    coded = ("track_name", "artist_name")  # a few distinct ones, again and again, of which few are asked for
     return Pieces(inputs.counts()["plays"]["used"], lambda columns: inputs.blocks("plays", columns, coded))
 
 

@@ -237,7 +237,7 @@ def test_age_counts_the_tracks_of_the_same_user_that_were_played_later(pairs):
 def test_without_plays_a_history_still_knows_what_came_before_what(seed: int):
     data = build_dataset(random_world(seed, users=12, tracks=15, plays=300), as_of_ms=AS_OF)
     history = build_history(data, interactions_of(data))
-    bare = history.without_events()
+    bare = history.without_events().compact()
     assert len(bare.plays) == 0 < len(history.plays)
     assert bare.first_at.dtype == bare.last_at.dtype == np.int32
     np.testing.assert_array_equal(bare.age, history.age)
