@@ -12,9 +12,19 @@ from features.evaluate.splits import sample_of
 from features.recommend import shortlists
 from features.recommend.lists import recommend
 from features.recommend.models.neighbors import ItemKNN
+from features.recommend.models.proximity import ProximityKNN
 from features.recommend.rerank import Shaper
 from features.recommend.shortlists import Shortlists
-from features.recommend.strategies import AT_SCALE, choose, eligible, is_large, sized_for, with_proposers
+from features.recommend.strategies import (
+    AT_SCALE,
+    MODELS_AT_SCALE,
+    choose,
+    eligible,
+    fit_models,
+    is_large,
+    sized_for,
+    with_proposers,
+)
 from tests.recommend.models.histories import random_history
 from tests.recommend.test_limits_hold import MOMENT, Limits
 
@@ -134,3 +144,16 @@ def test_a_sample_is_treated_as_all_listeners_are():
     for cells in (0, len(dataset.users) * len(dataset.tracks), len(dataset.users) * len(dataset.tracks) - 1):
         given = SMALL.model_copy(update={"ranking": SMALL.ranking.model_copy(update={"dense_cells": cells})})
         assert is_large(sample, sized_for(sample, dataset, given)) is is_large(dataset, given)
+
+
+def test_at_scale_models_have_parameters_of_their_own_but_for_those_that_are_told():
+    history = evidence_of(random_world(5)).history
+    told = SMALL.model_copy(update={"models": {"proximity": {"gap_half_life": 7.0}}})
+    usual, large, asked = (
+        fit_models(history, ["proximity"], parameters, large=large)["proximity"]
+        for parameters, large in ((SMALL, False), (SMALL, True), (told, True))
+    )
+    of_scale = MODELS_AT_SCALE["proximity"]
+    assert (usual.gap_half_life, usual.half_lives) == (ProximityKNN().gap_half_life, ProximityKNN().half_lives)
+    assert (large.gap_half_life, large.half_lives) == (of_scale["gap_half_life"], of_scale["half_lives"])
+    assert (asked.gap_half_life, asked.half_lives) == (7.0, of_scale["half_lives"])
