@@ -9,6 +9,7 @@ import numpy as np
 from features.compute.profiles import EVIDENCE_PLAYS
 from features.compute.rows import row_entries
 from features.compute.shards import Range
+from features.compute.topk import top_k
 from features.recommend.cold import Markets, new_reason
 from features.recommend.evidence import Evidence
 from features.recommend.facts import Facts
@@ -31,6 +32,8 @@ from features.recommend.texts import Sentences, distinct_texts
 
 BLOCK_CELLS = 4_000_000
 """Cells of one dense users × tracks block; some ten such arrays live at once, 320 MB."""
+MOST_OF_ALL = 2000
+"""Tracks at most that a newcomer's list is made of, where not all can be."""
 STATED_CONFIDENCE, POPULAR_CONFIDENCE = 0.6, 0.5
 """What a full list is trusted without a play: a little more when it is made of the user's own words."""
 
@@ -134,13 +137,20 @@ def _of_all_tracks(
     scores_of: Callable[[np.ndarray], np.ndarray],
     cells: int,
 ) -> Ranked:
-    """Lists of newcomers, who have nothing that candidates could be had from: of all tracks, some users at a time."""
+    """Lists of newcomers, who have nothing that candidates could be had from: of all tracks, some users at a time.
+
+    Where others' lists are made of candidates, theirs are made of the tracks with the highest scores.
+    """
     step = max(1, cells // max(len(evidence.dataset.tracks), 1))
     parts = []
     for start in range(0, max(len(users), 1), step):
         some = users[start : start + step]
         usable = evidence.usable(some, include_heard=shaper.how.include_heard)
-        parts.append(shaper.lists(strategy, some, np.where(usable, scores_of(some), -np.inf), damped=False))
+        scores, tracks = np.where(usable, scores_of(some), -np.inf), None
+        if evidence.shortlists is not None:
+            tracks = np.sort(top_k(scores, MOST_OF_ALL).view(np.uint32), axis=1).view(np.int32)  # -1 is the highest
+            scores = np.where(tracks >= 0, np.take_along_axis(scores, np.maximum(tracks, 0), axis=1), -np.inf)
+        parts.append(shaper.lists(strategy, some, scores, damped=False, tracks=tracks))
     return _stacked(parts)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import AS_OF, SMALL, evidence_of, lists_of, random_world
+from worlds import AS_OF, SMALL, account, evidence_of, lists_of, play, random_world, tables, track
 
 from features.evaluate.splits import sample_of
 from features.recommend import shortlists
-from features.recommend.lists import recommend
+from features.recommend.lists import PLAYS, recommend
 from features.recommend.models.neighbors import ItemKNN
 from features.recommend.models.proximity import ProximityKNN
 from features.recommend.rerank import Shaper
@@ -157,3 +157,26 @@ def test_at_scale_models_have_parameters_of_their_own_but_for_those_that_are_tol
     assert (usual.gap_half_life, usual.half_lives) == (ProximityKNN().gap_half_life, ProximityKNN().half_lives)
     assert (large.gap_half_life, large.half_lives) == (of_scale["gap_half_life"], of_scale["half_lives"])
     assert (asked.gap_half_life, asked.half_lives) == (7.0, of_scale["half_lives"])
+
+
+def test_newcomers_lists_are_those_of_all_tracks_though_few_are_looked_at(monkeypatch):
+    rng = np.random.default_rng(3)
+    heard = [
+        play(f"u{rng.integers(30):02d}", f"t{int(60 * rng.random() ** 2):02d}", float(rng.random())) for _ in range(600)
+    ]
+    world = tables(
+        plays=heard,
+        tracks=[track(f"t{n:02d}", f"artist {n % 20}", [f"genre {n % 4}"]) for n in range(60)],
+        users=[
+            account("new-a", country="DE"),
+            account("new-b", favorite_genres=["genre 1"]),
+            account("u01", country="DE"),
+        ],
+        settings=[{"user_id": "new-c", "artists": ["artist 3"]}],
+    )
+    whole, large = evidence_of(world), evidence_of(world, parameters=LARGE)
+    expected = {entry.user: entry.tracks.tolist() for entry in lists_of(whole, k=8) if entry.basis != PLAYS}
+    monkeypatch.setattr("features.recommend.lists.MOST_OF_ALL", 12)
+    found = {entry.user: entry.tracks.tolist() for entry in lists_of(large, k=8) if entry.basis != PLAYS}
+    assert len(found) == 3
+    assert found == expected
