@@ -30,7 +30,7 @@ _COUNT, _SPAN, _SHARE, _WEIGHT = Bounds(1, 10_000), Bounds(0.01, 1e12), Bounds(0
 _POWER, _POSITIVE = Bounds(0, 5), Bounds(_TINY, 1e9)
 MODEL_BOUNDS: Mapping[str, Bounds] = {
     **dict.fromkeys(("neighbors", "dimensions", "iterations"), _COUNT),
-    **dict.fromkeys(("half_life", "gap_half_life", "short", "long"), _SPAN),
+    **dict.fromkeys(("half_life", "gap_half_life", "half_lives", "short", "long"), _SPAN),
     **dict.fromkeys(("floor", "asymmetry", "lift"), _SHARE),
     **dict.fromkeys(
         ("artist", "album", "genre", "title", "audio", "age", "popularity", "heard", "appeal", "own"), _WEIGHT
