@@ -48,25 +48,25 @@ def note_moments(
             last[low] = max(last[low], at[event])
 
 
-@numba.njit(nogil=True, cache=True)
 def later_in_row(indptr: np.ndarray, at: np.ndarray) -> np.ndarray:
     """(pairs,) int32: how many entries of the same row have a later moment. Entries of one moment have the same."""
-    count = np.empty(len(at), np.int32)
-    for row in range(len(indptr) - 1):
-        start, stop = indptr[row], indptr[row + 1]
-        in_order = np.sort(at[start:stop])
-        for entry in range(start, stop):
-            count[entry] = stop - start - np.searchsorted(in_order, at[entry], side="right")
-    return count
+    return _beside_in_row(indptr, at, later=True)
+
+
+def earlier_in_row(indptr: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(pairs,) int32: how many entries of the same row have an earlier moment; likewise."""
+    return _beside_in_row(indptr, at, later=False)
 
 
 @numba.njit(nogil=True, cache=True)
-def earlier_in_row(indptr: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(pairs,) int32: how many entries of the same row have an earlier moment; likewise."""
+def _beside_in_row(indptr: np.ndarray, at: np.ndarray, later: bool) -> np.ndarray:
     count = np.empty(len(at), np.int32)
     for row in range(len(indptr) - 1):
         start, stop = indptr[row], indptr[row + 1]
         in_order = np.sort(at[start:stop])
         for entry in range(start, stop):
-            count[entry] = np.searchsorted(in_order, at[entry])
+            if later:
+                count[entry] = stop - start - np.searchsorted(in_order, at[entry], side="right")
+            else:
+                count[entry] = np.searchsorted(in_order, at[entry])
     return count

@@ -55,7 +55,7 @@ MODELS_AT_SCALE: Mapping[str, Mapping[str, float]] = {
     "proximity": {"neighbors": 100, "gap_half_life": 10.0, "half_lives": 3.0},
     "ials": {"iterations": 5},
 }
-"""Parameters that differ there: a narrower window costs a third and proposes better, three sweeps more bring next to
+"""Parameters that differ there: a narrower window costs less and proposes better, three sweeps more bring next to
 nothing (docs/models.md)."""
 
 
