@@ -49,16 +49,15 @@ class Markets:
         names = sorted({country for country in dataset.country if country is not None})
         countries = {country: row for row, country in enumerate(names)}
         row = np.array([-1 if country is None else countries[country] for country in dataset.country], np.int64)
-        known = np.flatnonzero(row >= 0)
-        lives_in = sp.csr_matrix((np.ones(len(known), np.int64), (row[known], known)), (len(names), len(row)))
         played, tracks = interactions.plays, interactions.plays.shape[1]
-        active = (np.diff(played.indptr) > 0).astype(np.int64)
+        active = np.diff(played.indptr) > 0
+        size = np.bincount(row[active & (row >= 0)], minlength=len(names))
         everywhere = np.bincount(played.indices, minlength=tracks)
         # a country at a time: their product would take as much memory as all plays
         homes = [np.flatnonzero(row == number) for number in range(len(names))]
         rows = [sp.csr_matrix(np.bincount(played[home].indices, minlength=tracks)[None, :]) for home in homes]
         counts = sp.vstack(rows, format="csr") if rows else sp.csr_matrix((0, tracks), dtype=np.int64)
-        return cls(countries, counts, lives_in @ active, everywhere, int(active.sum()))
+        return cls(countries, counts, size, everywhere, int(active.sum()))
 
     def scores(self, country: str | None, home_listeners: float = HOME_LISTENERS) -> np.ndarray:
         """(tracks,) float64: what is popular there; -inf for what nobody listens to anywhere.
