@@ -30,7 +30,7 @@ def ranking_metrics(
         split: the release's dataset, cut some days before its moment.
         recipes: chosen without what was held out.
         parameters: of the release; its `evaluation` says how.
-        cells: of a dense users × tracks block at most; changes nothing.
+        cells: of a block of users and candidates at most; changes nothing.
 
     Returns:
         With k of the parameters, means over the users measured: `ndcg@k`, `ndcg@k_se` (its standard error),
@@ -63,15 +63,14 @@ def rank(
         users: (n,) whose lists.
         parameters: of the release; `recommendations` shapes the lists. There is no list before them to differ from.
         k: how long, where that is not `recommendations.k`.
-        cells: of a dense users × tracks block at most; changes nothing.
+        cells: of a block of users and candidates at most; changes nothing.
     """
     shaper = Shaper.of(ranker, parameters)
     how = shaper.how if k is None else shaper.how.model_copy(update={"k": k})
     shaper = replace(shaper, how=how)
-    step = max(1, cells // max(ranker.width, 1))
-    blocks = [users[start : start + step] for start in range(0, len(users), step)]
     ranked = []
-    for block in blocks:
+    for start, stop in ranker.blocks(len(users), cells):
+        block = users[start:stop]
         tracks = ranker.choice(block)
         usable = ranker.usable(block, include_heard=how.include_heard, tracks=tracks)
         scores = ranker.scores([strategy], block, usable, tracks)[strategy]

@@ -10,6 +10,18 @@ import scipy.sparse as sp
 
 from features.compute.gather import entries_at
 
+DENSE_CELLS = 1_000_000
+"""Of a block of users where the columns are all tracks; a dozen arrays of that many live at once, 80 MB a thread."""
+
+
+def users_a_block(width: int, cells: int | None) -> int:
+    """How many users are worked on at once, with `cells` that memory allows; None where the columns are all tracks.
+
+    There it is always as many: BLAS rounds a product by the shape of its operands, and neither the memory there is nor
+    the number of threads may change a list. What is computed of a choice is the same bits in any block.
+    """
+    return max(1, (DENSE_CELLS if cells is None else cells) // max(width, 1))
+
 
 def each(values: np.ndarray, tracks: np.ndarray | None) -> np.ndarray:
     """(1, tracks) or (n, m): what `values` (tracks,) says of each column; of an empty place what it says of track 0."""

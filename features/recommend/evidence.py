@@ -10,8 +10,10 @@ import numpy as np
 from features.compute.dataset import Dataset
 from features.compute.embeddings import Embeddings
 from features.compute.interactions import Interactions
+from features.compute.shards import Range
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe, Standard, mixed, names_of, standard
+from features.recommend.columns import users_a_block
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.models.contract import Model
@@ -60,6 +62,11 @@ class Ranker:
     def width(self) -> int:
         """Columns of a block of users: all tracks, or the most candidates there can be."""
         return len(self.dataset.tracks) if self.shortlists is None else self.shortlists.width
+
+    def blocks(self, users: int, cells: int) -> list[Range]:
+        """Ranges over so many users whose blocks have `cells` at most; as of `users_a_block`."""
+        step = users_a_block(self.width, None if self.shortlists is None else cells)
+        return [(start, min(users, start + step)) for start in range(0, users, step)]
 
     def choice(self, users: np.ndarray) -> np.ndarray | None:
         """What the columns of these users stand for (`columns`): all tracks, or each one's candidates."""

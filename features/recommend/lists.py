@@ -31,7 +31,7 @@ from features.recommend.stated import has_stated, stated_reasons, stated_scores
 from features.recommend.texts import Sentences, distinct_texts
 
 BLOCK_CELLS = 4_000_000
-"""Cells of one dense users × tracks block; some ten such arrays live at once, 320 MB."""
+"""Of a block of users and their columns; some ten such arrays live at once, 320 MB."""
 MOST_OF_ALL = 2000
 """Tracks at most that a newcomer's list is made of, where not all can be."""
 STATED_CONFIDENCE, POPULAR_CONFIDENCE = 0.6, 0.5
@@ -45,7 +45,7 @@ class ListMaker:
     Attributes:
         facts: what ranks, and what reasons name.
         shaper: makes lists of scores; its `how` says how long they are, and whether heard tracks may come in.
-        cells: of a dense block at most; changes nothing.
+        cells: of a block of users and candidates at most; changes nothing.
     """
 
     facts: Facts
@@ -68,10 +68,8 @@ class ListMaker:
         return Markets.of(self.evidence.dataset, self.evidence.interactions)
 
     def blocks(self) -> list[Range]:
-        """Ranges of users, over all of them, whose dense blocks have no more cells than are allowed."""
-        users = len(self.evidence.dataset.users)
-        step = max(1, self.cells // max(self.evidence.width, 1))
-        return [(start, min(users, start + step)) for start in range(0, users, step)]
+        """Ranges of users, over all of them, whose blocks have no more cells than are allowed."""
+        return self.evidence.blocks(len(self.evidence.dataset.users), self.cells)
 
     def lists(self, start: int, stop: int) -> RankedLists:
         """The lists of users [start, stop), in the order of their numbers and of `LISTED`.

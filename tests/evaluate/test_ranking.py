@@ -121,7 +121,7 @@ def test_figures_do_not_depend_on_the_order_of_rows():
 def test_small_blocks_measure_the_same_as_one(monkeypatch):
     data, how = world_of(3), with_evaluation(holdout_days=60)
     whole = measured(data, how)
-    monkeypatch.setattr("features.evaluate.ranking.BLOCK_CELLS", 150)
+    monkeypatch.setattr("features.recommend.columns.DENSE_CELLS", 150)
     assert measured(data, how) == pytest.approx(whole)
     assert whole["users"] > 10
 

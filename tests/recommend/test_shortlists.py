@@ -10,10 +10,9 @@ from worlds import AS_OF, SMALL, account, evidence_of, lists_of, play, random_wo
 
 from features.evaluate.splits import sample_of
 from features.recommend import shortlists
-from features.recommend.lists import PLAYS, recommend
+from features.recommend.lists import PLAYS
 from features.recommend.models.neighbors import ItemKNN
 from features.recommend.models.proximity import ProximityKNN
-from features.recommend.rerank import Shaper
 from features.recommend.shortlists import Shortlists
 from features.recommend.strategies import (
     AT_SCALE,
@@ -93,22 +92,6 @@ def test_lists_of_candidates_hold_nothing_that_is_not_allowed_and_nobody_is_left
     for entry in lists:
         assert len(set(entry.tracks.tolist())) == len(entry.tracks) == len(entry.reasons)
         assert (np.diff(entry.scores) <= 0).all()
-
-
-def test_blocks_change_nothing():
-    evidence = evidence_of(random_world(3), parameters=LARGE)
-    shaper = Shaper.of(evidence, LARGE)
-    whole, small = ([e for block in recommend(evidence, shaper, cells) for e in block] for cells in (10**6, 1))
-    assert len(whole) == len(small) > 0
-    for one, other in zip(whole, small, strict=True):
-        assert (one.user, one.strategy, one.reasons, one.seeds) == (
-            other.user,
-            other.strategy,
-            other.reasons,
-            other.seeds,
-        )
-        np.testing.assert_array_equal(one.tracks, other.tracks)
-        np.testing.assert_array_equal(one.scores, other.scores)
 
 
 def test_blends_are_learned_on_candidates_of_models_that_fit_at_any_scale():

@@ -29,7 +29,7 @@ YOUNGEST = 0.15
 DAMPING = 0.7
 """Power of a user's sums by artist, album, genre and title: the tenth track of an artist says less than the first."""
 SMOOTHED_USERS = 6000
-"""Most users that are compared with each other, a matrix of them all."""
+"""Most users that are compared with each other by default: a matrix of them all."""
 MEAN_USERS, MEAN_CELLS = 2000, 100_000_000
 """Users over whom a track's usual score is averaged, evenly drawn, and their scores: as many as are worth it."""
 LEAST = 1e-9
@@ -65,6 +65,7 @@ class Content:
         half_life: of the history, in tracks played since.
         floor: what is never forgotten of it.
         strength: power of the weights in it.
+        smoothed_users: users up to which scores are smoothed.
         seed: of the random features.
 
     Source:
@@ -108,6 +109,7 @@ class Content:
     half_life: float = 20.0
     floor: float = 0.3
     strength: float = 0.3
+    smoothed_users: int = SMOOTHED_USERS
     seed: int = 20_260_101
 
     def fit(self, history: History) -> Self:
@@ -128,7 +130,7 @@ class Content:
         users = len(history.degree)
         most = min(MEAN_USERS, MEAN_CELLS // max(len(self.felt_), 1))
         some = np.unique(np.linspace(0, users - 1, most).astype(np.int64))
-        asked = np.arange(users) if users <= SMOOTHED_USERS else some
+        asked = np.arange(users) if users <= self.smoothed_users else some
         profiles, felt = self._named_profiles(asked), self._felt_profiles(asked)
         by_feel = {kind: felt[:, columns].astype(np.float64) for kind, columns in felt_columns().items()}
         self.share_ = {kind: getattr(self, kind) / _scale(rows) for kind, rows in (profiles | by_feel).items()}
@@ -137,7 +139,7 @@ class Content:
         self.named_ = self._joined(self.features_)
         self.known_ = (np.diff(self.named_.indptr) > 0) | _any_felt(self.felt_)
         self.smoothing_ = None
-        if users <= SMOOTHED_USERS:
+        if users <= self.smoothed_users:
             self.named_profiles_, self.felt_profiles_ = self._joined(profiles), felt * root.astype(np.float32)
             self.smoothing_ = self._smoothing(history, profiles | by_feel)
         some = some[history.degree[some] > 0]
@@ -275,7 +277,7 @@ class Content:
 class Kernel(Content):
     """The same with the tracks themselves as one kind more: a track is also like itself, whatever it is made of.
 
-    So users are drawn to what users like them have heard, and content decides the rest. Beyond `SMOOTHED_USERS` it
+    So users are drawn to what users like them have heard, and content decides the rest. Beyond `smoothed_users` it
     says no more than `Content`.
     """
 

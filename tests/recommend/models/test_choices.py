@@ -33,10 +33,8 @@ def test_a_choice_is_scored_as_all_are(name):
 
 
 @pytest.mark.parametrize("smoothed", [True, False])
-def test_content_scores_a_choice_as_all_but_for_what_is_the_same_for_all_of_it(smoothed, monkeypatch):
-    if not smoothed:
-        monkeypatch.setattr(content, "SMOOTHED_USERS", 0)
-    model = content.Content(lift=0.0, cold_lift=0.0).fit(random_history(8))
+def test_content_scores_a_choice_as_all_but_for_what_is_the_same_for_all_of_it(smoothed):
+    model = content.Content(lift=0.0, cold_lift=0.0, smoothed_users=6000 if smoothed else 0).fit(random_history(8))
     tracks = choices(2)
     off = scores_of(model, USERS, tracks) / gathered(np.tile(model.lift_, (4, 1)), tracks)
     off -= gathered(model.scores(USERS) / model.lift_, tracks)

@@ -196,11 +196,9 @@ def scores_slowly(history: History, model: Content, *, smoothed: bool) -> np.nda
 @pytest.mark.parametrize("kind", [Content, Kernel])
 @pytest.mark.parametrize("stated", [True, False])
 @pytest.mark.parametrize("smoothed", [True, False])
-def test_scores_are_likeness_to_the_profile_smoothed_over_users_of_like_profiles(kind, stated, smoothed, monkeypatch):
-    if not smoothed:
-        monkeypatch.setattr("features.recommend.models.content.SMOOTHED_USERS", 3)
+def test_scores_are_likeness_to_the_profile_smoothed_over_users_of_like_profiles(kind, stated, smoothed):
     history = rich_history(2, stated=stated)
-    model = kind(**NO_LIFT, ridge=0.4, own=1.2, heard=1.5).fit(history)
+    model = kind(**NO_LIFT, ridge=0.4, own=1.2, heard=1.5, smoothed_users=12 if smoothed else 3).fit(history)
     expected = scores_slowly(history, model, smoothed=smoothed)
     made = model.scores(np.arange(12))
     np.testing.assert_allclose(made, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())

@@ -58,11 +58,9 @@ def test_what_is_kept_between_tracks_changes_no_influence(name, cells, monkeypat
 
 
 @pytest.mark.parametrize("smoothed", [True, False])
-def test_content_is_taken_apart_by_what_tracks_have_in_common(smoothed, monkeypatch):
-    if not smoothed:
-        monkeypatch.setattr(content, "SMOOTHED_USERS", 0)
+def test_content_is_taken_apart_by_what_tracks_have_in_common(smoothed):
     history = random_history(4, refused=25)
-    model = content.Content(lift=0.0, cold_lift=0.0).fit(history)
+    model = content.Content(lift=0.0, cold_lift=0.0, smoothed_users=6000 if smoothed else 0).fit(history)
     assert (model.smoothing_ is not None) == smoothed
     for user in range(8):
         scores = model.scores(np.array([user]))[0].astype(np.float64)
