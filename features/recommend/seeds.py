@@ -153,12 +153,17 @@ class Movers:
         listed, model, users = self.listed, self.models[name], self.listed.users[rows]
         first, ends = listed.bounds[strategy, rows], listed.bounds[strategy, rows + 1]
         places = _spans(first, ends)
+        own, history_begin = _spans(self.begin[rows], self.begin[rows + 1]), _begins(np.diff(self.begin)[rows])
+        tracks, begin = listed.track[listed.pair[places]], _begins(ends - first)
         if isinstance(model, Content):
-            own = _spans(self.begin[rows], self.begin[rows + 1])
-            self.sums[own, strategy] = content_influence(
-                *(model, users, _begins(ends - first), listed.track[listed.pair[places]]),
-                _begins(self.begin[rows + 1] - self.begin[rows]),
-            )
+            self.sums[own, strategy] = content_influence(model, users, begin, tracks, history_begin)
+            return
+        if isinstance(model, Moved):
+            sums, each = np.zeros((len(own), 1)), np.ones((len(tracks), 1))
+            # nobody asks here what moved each track, so it does not matter that they are not in ascending order
+            unasked = np.empty(len(tracks), np.int64)
+            model.moved(Asked(users, begin, tracks, each, np.zeros(len(rows), bool), history_begin, unasked, sums))
+            self.sums[own, strategy] = sums[:, 0]
             return
         for row, user, start, end in zip(rows.tolist(), users.tolist(), first.tolist(), ends.tolist(), strict=True):
             tracks = listed.track[listed.pair[start:end]]
