@@ -10,7 +10,7 @@ from numba import njit
 
 from features.compute.gather import product
 from features.recommend.listed import Listed
-from features.recommend.models.content import WAVES, Content
+from features.recommend.models.content import Content, waves_of
 
 
 def content_parts(model: Content, listed: Listed) -> dict[str, np.ndarray]:
@@ -18,7 +18,8 @@ def content_parts(model: Content, listed: Listed) -> dict[str, np.ndarray]:
 
     Where scores are smoothed over users a profile is made of everybody's, and the model asked user by user.
     """
-    kinds = (*model.kinds_, *WAVES)
+    waves = waves_of(model.waves)
+    kinds = (*model.kinds_, *waves)
     found = np.zeros((len(kinds), len(listed.track)))
     if model.smoothing_ is not None:
         for row, user in enumerate(listed.users.tolist()):
@@ -29,7 +30,7 @@ def content_parts(model: Content, listed: Listed) -> dict[str, np.ndarray]:
         return dict(zip(kinds, found, strict=True))
     named = model.named_
     profiles, felt = model.profiles_of(listed.users)
-    ends = np.cumsum([0, *WAVES.values()])
+    ends = np.cumsum([0, *waves.values()])
     _parts(
         *(0, len(listed.users), listed.begin, listed.track),
         *(profiles.indptr, profiles.indices, profiles.data, felt),

@@ -11,6 +11,7 @@ most of its blended score. All of them together would say little else for severa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,6 +22,7 @@ from features.recommend.fact_kernels import most_of_each, strongest_and_sums
 from features.recommend.listed import Listed
 from features.recommend.models.content import Content
 from features.recommend.models.contract import Asked, Model, Moved
+from features.recommend.models.neighbors import NearTracks
 
 MOST_SEEDS = 5
 NOT_ASKED = -2
@@ -93,6 +95,7 @@ class Movers:
         self.history = history.indices
         self.sums = np.zeros((int(self.begin[-1]), len(self.listed.strategies)))
         self._found: dict[str, np.ndarray] = {}
+        self._of_all: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def strongest(self, names: Sequence[str], entries: np.ndarray, *, summed: bool = False) -> np.ndarray:
         """(a,) int64: of each entry's history the track that moved it most; -1 where none moved it.
@@ -154,16 +157,12 @@ class Movers:
         first, ends = listed.bounds[strategy, rows], listed.bounds[strategy, rows + 1]
         places = _spans(first, ends)
         own, history_begin = _spans(self.begin[rows], self.begin[rows + 1]), _begins(np.diff(self.begin)[rows])
-        tracks, begin = listed.track[listed.pair[places]], _begins(ends - first)
         if isinstance(model, Content):
-            self.sums[own, strategy] = content_influence(model, users, begin, tracks, history_begin)
+            tracks = listed.track[listed.pair[places]]
+            self.sums[own, strategy] = content_influence(model, users, _begins(ends - first), tracks, history_begin)
             return
-        if isinstance(model, Moved):
-            sums, each = np.zeros((len(own), 1)), np.ones((len(tracks), 1))
-            # nobody asks here what moved each track, so it does not matter that they are not in ascending order
-            unasked = np.empty(len(tracks), np.int64)
-            model.moved(Asked(users, begin, tracks, each, np.zeros(len(rows), bool), history_begin, unasked, sums))
-            self.sums[own, strategy] = sums[:, 0]
+        if isinstance(model, NearTracks):
+            self.sums[own, strategy] = self._said_of_all(name)[1][own, strategy]
             return
         for row, user, start, end in zip(rows.tolist(), users.tolist(), first.tolist(), ends.tolist(), strict=True):
             tracks = listed.track[listed.pair[start:end]]
@@ -173,6 +172,24 @@ class Movers:
     def _own(self) -> np.ndarray:
         """(h,) the histories of the users one behind the other."""
         return self.history[_spans(self.first, self.first + np.diff(self.begin))]
+
+    def _said_of_all(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """What a model of near tracks says of all pairs, asked once: it goes through the same histories for any of them.
+
+        Returns:
+            (p,) int64, the track of the history that adds most to each; and (h, strategies) float64, what each track of
+            the histories adds to each strategy's lists.
+        """
+        if name not in self._of_all:
+            listed, pairs = self.listed, len(self.listed.track)
+            counts = np.zeros((pairs, len(listed.strategies)))
+            counts[listed.pair, listed.strategy] = 1.0
+            found, sums = np.empty(pairs, np.int64), np.zeros(self.sums.shape)
+            level = np.zeros(len(listed.users), bool)
+            model = cast("Moved", self.models[name])
+            model.moved(Asked(listed.users, listed.begin, listed.track, counts, level, self.begin, found, sums))
+            self._of_all[name] = found, sums
+        return self._of_all[name]
 
     def _ask(self, name: str, entries: np.ndarray, *, summed: bool) -> None:
         listed, model = self.listed, self.models[name]
@@ -187,6 +204,9 @@ class Movers:
             wanted = distinct(pair[found[pair] == NOT_ASKED], len(found))
             if isinstance(model, Content):
                 found[wanted] = content_strongest(model, listed.users[listed.row[wanted]], listed.track[wanted])
+                return
+            if isinstance(model, NearTracks):
+                found[wanted] = self._said_of_all(name)[0][wanted]
                 return
         bounds = np.searchsorted(wanted, listed.begin)
         if isinstance(model, Moved):

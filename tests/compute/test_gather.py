@@ -26,6 +26,11 @@ def choice(rng: np.random.Generator, rows: int, columns: int, width: int) -> np.
     return rng.integers(-1, columns, (rows, width)).astype(np.int32)
 
 
+def distinct_choice(rng: np.random.Generator, rows: int, columns: int, width: int) -> np.ndarray:
+    chosen = np.sort([rng.permutation(columns)[:width] for _ in range(rows)], axis=1).astype(np.int32)
+    return np.where(rng.random(chosen.shape) < 0.2, -1, chosen).astype(np.int32)
+
+
 def at(dense: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.where(columns < 0, 0, np.take_along_axis(dense, np.maximum(columns, 0), axis=1))
 
@@ -61,7 +66,7 @@ def test_sums_are_those_of_the_product_bit_by_bit(seed):
     rng = np.random.default_rng(seed)
     left, right = matrix(rng, 10, 15, 0.4), matrix(rng, 15, 25)
     left.data, right.data = (rng.random(m.nnz).astype(np.float32) for m in (left, right))
-    rows, columns = rng.integers(0, 10, 11), choice(rng, 11, 25, 9)
+    rows, columns = rng.integers(0, 10, 11), distinct_choice(rng, 11, 25, 9)
     np.testing.assert_array_equal(sums_at(left, right, rows, columns), at((left @ right).toarray()[rows], columns))
 
 

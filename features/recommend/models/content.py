@@ -18,8 +18,8 @@ from features.recommend.models.contract import Range
 from features.recommend.models.credits import credit_rows
 
 WORD = re.compile(r"\w+")
-WAVES = {"audio": 256, "age": 48, "popularity": 48}
-"""How many random features tell of what is felt, side by side in this order."""
+WAVES = {"audio": 1.0, "age": 0.1875, "popularity": 0.1875}
+"""How many random features tell of what is felt, of `Content.waves`, side by side in this order."""
 WAVE_ROWS = 16_384
 """Tracks whose random features are made at once: those of all in double precision would be gigabytes."""
 AUDIO_WIDTH, AGE_WIDTH, POPULARITY_WIDTH = 3.0, 0.35, 12.0
@@ -66,6 +66,7 @@ class Content:
         floor: what is never forgotten of it.
         strength: power of the weights in it.
         smoothed_users: users up to which scores are smoothed.
+        waves: random features of sound, and in proportion of the others: the more, the nearer to the kernel itself.
         seed: of the random features.
 
     Source:
@@ -110,6 +111,7 @@ class Content:
     floor: float = 0.3
     strength: float = 0.3
     smoothed_users: int = SMOOTHED_USERS
+    waves: int = 256
     seed: int = 20_260_101
 
     def fit(self, history: History) -> Self:
@@ -126,15 +128,15 @@ class Content:
             named["heard"] = sp.diags((history.listeners > 0).astype(np.float64)).tocsr()
         self.kinds_, self.features_ = tuple(named), named
         self.degree_, self.stated_ = history.degree, history.stated
-        self.felt_ = felt_features(history.catalog, self.seed)
+        self.felt_ = felt_features(history.catalog, self.seed, self.waves)
         users = len(history.degree)
         most = min(MEAN_USERS, MEAN_CELLS // max(len(self.felt_), 1))
         some = np.unique(np.linspace(0, users - 1, most).astype(np.int64))
         asked = np.arange(users) if users <= self.smoothed_users else some
         profiles, felt = self._named_profiles(asked), self._felt_profiles(asked)
-        by_feel = {kind: felt[:, columns].astype(np.float64) for kind, columns in felt_columns().items()}
+        by_feel = {kind: felt[:, columns].astype(np.float64) for kind, columns in felt_columns(self.waves).items()}
         self.share_ = {kind: getattr(self, kind) / _scale(rows) for kind, rows in (profiles | by_feel).items()}
-        root = np.sqrt(np.concatenate([np.full(width, self.share_[kind]) for kind, width in WAVES.items()]))
+        root = np.sqrt(np.concatenate([np.full(width, self.share_[kind]) for kind, width in waves_of(self.waves).items()]))
         self.felt_ *= root.astype(np.float32)  # from here on products of rows have the shares
         self.named_ = self._joined(self.features_)
         self.known_ = (np.diff(self.named_.indptr) > 0) | _any_felt(self.felt_)
@@ -203,7 +205,7 @@ class Content:
         by_name = np.bincount(owner * count + self.kind_[word], value * named[word], minlength=len(tracks) * count)
         usual = np.bincount(self.kind_, self.usual_named_ * named, minlength=count)
         found = dict(zip(self.kinds_, (by_name.reshape(-1, count) * lift - usual).T, strict=True))
-        for kind, columns in felt_columns().items():
+        for kind, columns in felt_columns(self.waves).items():
             by_feel = self.felt_[tracks, columns] @ felt[columns] * lift[:, 0]
             found[kind] = by_feel - self.usual_felt_[columns] @ felt[columns]
         return found
@@ -300,13 +302,19 @@ def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
     }
 
 
-def felt_columns() -> dict[str, slice]:
+def waves_of(waves: int) -> dict[str, int]:
+    """By kind, how many random features tell of it."""
+    return {kind: max(1, round(share * waves)) for kind, share in WAVES.items()}
+
+
+def felt_columns(waves: int) -> dict[str, slice]:
     """By kind, which columns of `felt_features` tell of it."""
-    ends = np.cumsum(list(WAVES.values())).tolist()
-    return {kind: slice(end - width, end) for (kind, width), end in zip(WAVES.items(), ends, strict=True)}
+    widths = waves_of(waves)
+    ends = np.cumsum(list(widths.values())).tolist()
+    return {kind: slice(end - width, end) for (kind, width), end in zip(widths.items(), ends, strict=True)}
 
 
-def felt_features(catalog: Catalog, seed: int) -> np.ndarray:
+def felt_features(catalog: Catalog, seed: int, waves: int) -> np.ndarray:
     """(tracks, w) float32: products of a kind's columns are Gaussians of how far apart tracks are, less the mean.
 
     What is unknown is 0; of the audio features, one that is missing counts as average. Ages are counted from the newest
@@ -320,10 +328,10 @@ def felt_features(catalog: Catalog, seed: int) -> np.ndarray:
         "age": (age[:, None], known, AGE_WIDTH),
         "popularity": (catalog.popularity[:, None], ~np.isnan(catalog.popularity), POPULARITY_WIDTH),
     }
-    waves = np.zeros((len(age), sum(WAVES.values())), np.float32)
-    for kind, columns in felt_columns().items():
-        _fill_waves(waves[:, columns], *told[kind], seed)
-    return waves
+    felt = np.zeros((len(age), sum(waves_of(waves).values())), np.float32)
+    for kind, columns in felt_columns(waves).items():
+        _fill_waves(felt[:, columns], *told[kind], seed)
+    return felt
 
 
 def artist_rows(catalog: Catalog) -> sp.csr_matrix:

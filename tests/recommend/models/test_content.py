@@ -109,8 +109,8 @@ def test_sound_age_and_popularity_are_gaussians_of_the_distance_less_what_is_usu
 
 
 def felt_by_kind(catalog, seed: int) -> dict[str, np.ndarray]:
-    features = felt_features(catalog, seed)
-    return {kind: features[:, columns].astype(np.float64) for kind, columns in felt_columns().items()}
+    features = felt_features(catalog, seed, 256)
+    return {kind: features[:, columns].astype(np.float64) for kind, columns in felt_columns(256).items()}
 
 
 def rich_history(seed: int, *, stated: bool = True) -> History:
