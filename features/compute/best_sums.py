@@ -1,9 +1,9 @@
 """The best entries of each row of a product of sparse matrices, without the product.
 
-A row is added up in an array as wide as the product, noting what was touched (Gustavson 1978). Which of that is best is
-found by counting: positive floats are in the order of their bits, and the leading ones tell apart a few thousand sizes.
-All sizes above the one that holds the last place are in whole; only of that one the best are picked, in a heap.
-Two walks over what was touched, and nothing is sorted.
+A row is added up in an array as wide as the product, noting what was touched (Gustavson 1978). What was not holds -0,
+which sums of other numbers never are, so that one look tells. Which of the sums are best is found by counting:
+positive floats are in the order of their bits, and the leading ones tell apart a few thousand sizes. All sizes above
+the one that holds the last place are in whole; only of that one the best are picked, in a heap. Nothing is sorted.
 """
 
 import numpy as np
@@ -13,9 +13,11 @@ from numba import njit
 from features.compute.gather import arrays, over_rows
 from features.compute.nearest import offer
 
-REST = np.int32(18)
-"""Bits of a float32 that sizes leave out: 13 are left beside the sign, five of them of the mantissa."""
+REST = np.int32(19)
+"""Bits of a float32 that sizes leave out: 12 are left beside the sign, four of them of the mantissa."""
 SIZES = 1 << (31 - int(REST))
+UNTOUCHED = np.int32(-(2**31))
+"""The bits of -0."""
 
 
 def best_sums(
@@ -46,7 +48,7 @@ def best_sums(
     def shard(start: int, stop: int) -> None:
         _best(
             *(*arrays(left), *arrays(right), right.shape[1]),
-            *(*arrays(between), between.shape[1], without.indptr, without.indices),
+            *(*arrays(between), between.shape[1], *arrays(without)[:2]),
             *(rows[start:stop], out[start:stop]),
         )
 
@@ -64,26 +66,40 @@ def _through(
     data: np.ndarray,
     sums: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The entries of one row of a product, ascending; `sums` are zeros, and so again in the end."""
+    """The entries of one row of a product, ascending; `sums` are -0, and so again in the end."""
     size = 0
     for source in sources:
         size += indptr[source + 1] - indptr[source]
     columns = np.empty(size + 1, sources.dtype)
-    size = 0
+    count = np.uint64(0)
     for at in range(len(sources)):
-        for place in range(indptr[sources[at]], indptr[sources[at] + 1]):
-            columns[size] = indices[place]
-            size += 1 if sums[indices[place]] == 0 else 0  # most of what was met before
-            sums[indices[place]] += worth[at] * data[place]
-    columns = columns[:size]
+        count = _added(worth[at], indices, data, indptr[sources[at]], indptr[sources[at] + 1], sums, columns, count)
+    columns = columns[:count]
     columns.sort()
-    kept, values = 0, np.empty(size, np.float32)
-    for at in range(size):
-        if kept == 0 or columns[at] != columns[kept - 1]:
-            columns[kept], values[kept] = columns[at], sums[columns[at]]
-            kept += 1
-    sums[columns[:kept]] = np.float32(0.0)
-    return columns[:kept], values[:kept]
+    values = sums[columns]
+    sums[columns] = np.float32(-0.0)
+    return columns, values
+
+
+@njit(nogil=True, cache=True)
+def _added(
+    worth: np.float32,
+    indices: np.ndarray,
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    sums: np.ndarray,
+    touched: np.ndarray,
+    count: np.uint64,
+) -> np.uint64:
+    """Adds some entries to `sums`, and puts behind the first `count` of `touched` the columns that are new there."""
+    bits, columns, values = sums.view(np.int32), indices[begin:end], data[begin:end]
+    for place in range(len(columns)):
+        column = np.uint64(columns[place])
+        touched[count] = columns[place]  # a branch here would be guessed wrong half the time
+        count += np.uint64(bits[column] == UNTOUCHED)
+        sums[column] += worth * values[place] + np.float32(0.0)  # a product may be -0, which must not look untouched
+    return count
 
 
 @njit(nogil=True, cache=True)
@@ -104,53 +120,53 @@ def _best(
     rows: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    sums = np.zeros(width, np.float32)
-    seen = np.zeros(width, np.uint8)
-    touched = np.empty(width + 1, np.int32)
+    sums, between = np.full(width, np.float32(-0.0)), np.full(middles, np.float32(-0.0))
+    bits = sums.view(np.int32)
+    touched, size = np.empty(width + 1, np.uint32), np.empty(width + 1, np.int32)
     of_size = np.zeros(SIZES, np.int32)
     values = np.empty(out.shape[1], np.float32)
-    between = np.zeros(middles, np.float32)
     for row in range(len(rows)):
-        count = 0
-        sources, worth = (
-            indices[indptr[rows[row]] : indptr[rows[row] + 1]],
-            data[indptr[rows[row]] : indptr[rows[row] + 1]],
-        )
+        own = slice(indptr[rows[row]], indptr[rows[row] + 1])
+        sources, worth = indices[own], data[own]
         if middles > 0:
             sources, worth = _through(sources, worth, through_indptr, through_indices, through_data, between)
+        count = np.uint64(0)
         for at in range(len(sources)):
-            value, source = worth[at], sources[at]
-            for place in range(right_indptr[source], right_indptr[source + 1]):
-                column = right_indices[place]
-                sums[column] += value * right_data[place]
-                touched[count] = column  # a branch here would be guessed wrong half the time
-                count += 1 - seen[column]
-                seen[column] = 1
+            begin, end = right_indptr[sources[at]], right_indptr[sources[at] + 1]
+            count = _added(worth[at], right_indices, right_data, begin, end, sums, touched, count)
         for at in range(without_indptr[rows[row]], without_indptr[rows[row] + 1]):
-            sums[without_indices[at]] = np.float32(0.0)
-        _keep_best(touched[:count], sums, of_size, values, out[row])
-        seen[touched[:count]] = 0
+            column = np.uint64(without_indices[at])
+            if bits[column] != UNTOUCHED:
+                sums[column] = np.float32(0.0)
+        _keep_best(touched[:count], sums, size, of_size, values, out[row])
 
 
 @njit(nogil=True, cache=True)
 def _keep_best(
-    touched: np.ndarray, sums: np.ndarray, of_size: np.ndarray, values: np.ndarray, best: np.ndarray
+    touched: np.ndarray,
+    sums: np.ndarray,
+    sums_of: np.ndarray,
+    of_size: np.ndarray,
+    values: np.ndarray,
+    best: np.ndarray,
 ) -> None:
-    """Writes the best of the touched; `sums` and `of_size` are zeros in the end."""
+    """Writes the best of the touched; in the end `sums` are -0 and `of_size` 0, and `sums_of` means nothing."""
     bits = sums.view(np.int32)
-    for column in touched:
-        of_size[max(bits[column], 0) >> REST] += 1
+    for at in range(len(touched)):
+        column = np.uint64(touched[at])
+        sums_of[at] = max(bits[column], 0)
+        bits[column] = UNTOUCHED
+        of_size[sums_of[at] >> REST] += 1
     last, above = SIZES - 1, 0
     while last > 0 and above + of_size[last] <= len(best):
         above += of_size[last]
         last -= 1
-    filled, held = 0, 0
-    for column in touched:
-        size = max(bits[column], 0) >> REST
-        if size > last:
-            best[filled] = column
-            filled += 1
-        elif size == last and above < len(best) and sums[column] > 0:
-            held = offer(best[above:], values[above:], held, column, sums[column])
+    filled, held, positive = 0, 0, sums_of.view(np.float32)
+    for at in range(len(touched)):
+        size = sums_of[at] >> REST
         of_size[size] = 0
-        sums[column] = np.float32(0.0)
+        if size > last:
+            best[filled] = touched[at]
+            filled += 1
+        elif size == last and above < len(best) and positive[at] > 0:
+            held = offer(best[above:], values[above:], held, touched[at], positive[at])

@@ -16,6 +16,7 @@ from numba import njit
 from features.compute.shards import over_shards
 
 ROWS_A_SHARD = 1024
+ONE, SIX, LOW = np.uint64(1), np.uint64(6), np.uint64(63)
 
 
 def entries_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -56,8 +57,8 @@ def likeness_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, col
 def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n, m) float32 entries of the product of two float32 CSR matrices, which is not made.
 
-    The columns of a row must be distinct. Most of what the product adds to is not asked for: a bit for each column tells
-    what is, and these bits stay in the processor's nearest cache, where sums of all columns would not.
+    The columns of a row must be distinct. Most of what the product adds to is not asked for: a bit for each column
+    tells what is, and these bits stay in the processor's nearest cache, where sums of all columns would not.
     """
     out = np.zeros(columns.shape, np.float32)
 
@@ -69,8 +70,11 @@ def sums_at(left: sp.csr_matrix, right: sp.csr_matrix, rows: np.ndarray, columns
 
 
 def arrays(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A CSR matrix as compiled functions take it: where rows begin, columns, values."""
-    return matrix.indptr, matrix.indices, matrix.data
+    """A CSR matrix as compiled functions take it: where rows begin, columns as uint32, values.
+
+    Of a signed index numba asks at each look whether it counts from the end, which takes as long as the look.
+    """
+    return matrix.indptr, matrix.indices.astype(np.int32, copy=False).view(np.uint32), matrix.data
 
 
 def over_rows(count: int, shard: Callable[[int, int], None]) -> None:
@@ -168,19 +172,20 @@ def _sums(
     columns: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    place, among = np.empty(width, np.int32), np.zeros((width >> 6) + 1, np.uint64)
+    place, among = np.empty(width, np.uint32), np.zeros((width >> 6) + 1, np.uint64)
     for row in range(len(rows)):
+        own = out[row]
         for at in range(columns.shape[1]):
             column = columns[row, at]
             if column >= 0:
                 place[column] = at
-                among[column >> 6] |= np.uint64(1) << np.uint64(column & 63)
+                among[column >> 6] |= ONE << np.uint64(column & 63)
         for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
             value, source = data[at], indices[at]
             for near in range(right_indptr[source], right_indptr[source + 1]):
-                column = right_indices[near]
-                if (among[column >> 6] >> np.uint64(column & 63)) & np.uint64(1):
-                    out[row, place[column]] += value * right_data[near]
+                column = np.uint64(right_indices[near])
+                if (among[column >> SIX] >> (column & LOW)) & ONE:
+                    own[place[column]] += value * right_data[near]
         for at in range(columns.shape[1]):
             if columns[row, at] >= 0:
                 among[columns[row, at] >> 6] = np.uint64(0)

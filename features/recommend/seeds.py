@@ -174,7 +174,7 @@ class Movers:
         return self.history[_spans(self.first, self.first + np.diff(self.begin))]
 
     def _said_of_all(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """What a model of near tracks says of all pairs, asked once: it goes through the same histories for any of them.
+        """What a model of near tracks says of all pairs, asked once: for any it goes through the same histories.
 
         Returns:
             (p,) int64, the track of the history that adds most to each; and (h, strategies) float64, what each track of

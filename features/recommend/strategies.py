@@ -54,10 +54,10 @@ AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity",
 MODELS_AT_SCALE: Mapping[str, Mapping[str, float]] = {
     "proximity": {"neighbors": 100, "gap_half_life": 10.0, "half_lives": 3.0},
     "ials": {"iterations": 5},
-    "content": {"smoothed_users": 0},
+    "content": {"smoothed_users": 0, "waves": 96},
 }
-"""Parameters that differ there: a narrower window costs less and proposes better, three sweeps more bring next to
-nothing (docs/models.md); smoothed scores are those of all tracks at once."""
+"""Parameters that differ there (docs/models.md): a narrower window costs less and proposes better; three sweeps more,
+and more random features, bring next to nothing; smoothed scores are those of all tracks at once."""
 
 
 def is_large(dataset: Dataset, parameters: NightlyParameters) -> bool:

@@ -136,7 +136,8 @@ class Content:
         profiles, felt = self._named_profiles(asked), self._felt_profiles(asked)
         by_feel = {kind: felt[:, columns].astype(np.float64) for kind, columns in felt_columns(self.waves).items()}
         self.share_ = {kind: getattr(self, kind) / _scale(rows) for kind, rows in (profiles | by_feel).items()}
-        root = np.sqrt(np.concatenate([np.full(width, self.share_[kind]) for kind, width in waves_of(self.waves).items()]))
+        widths = waves_of(self.waves)
+        root = np.sqrt(np.repeat([self.share_[kind] for kind in widths], list(widths.values())))
         self.felt_ *= root.astype(np.float32)  # from here on products of rows have the shares
         self.named_ = self._joined(self.features_)
         self.known_ = (np.diff(self.named_.indptr) > 0) | _any_felt(self.felt_)
