@@ -245,8 +245,8 @@ def _acceptances(sessions: pa.Table, acceptances: pa.Table) -> pa.Table:
 
 def _stated_taste(users: Vocabulary, catalog: Catalog, accounts: pa.Table, settings: pa.Table) -> StatedTaste:
     settings = settings.sort_by("document_id")
-    by_settings = users.numbers(settings["user_id"].to_pylist())
-    by_account = users.numbers(accounts["user_id"].to_pylist())
+    by_settings = users.numbers_of(settings["user_id"])
+    by_account = users.numbers_of(accounts["user_id"])
     genres = [(by_settings, settings["genres"]), (by_account, accounts["favorite_genres"])]
     audio = np.full((len(users), len(STATED_AUDIO)), np.nan)
     for column, name in enumerate(STATED_AUDIO):
@@ -304,7 +304,7 @@ def _row_of(tracks: Vocabulary, table: pa.Table) -> np.ndarray:
     """(tracks,) the row of each track, -1 where there is none; of two rows the later document id wins."""
     row_of = np.full(len(tracks), -1, np.int64)
     order = pc.sort_indices(table, sort_keys=[("document_id", "ascending")]).to_numpy()
-    numbers = tracks.numbers(table["track_id"].to_pylist())
+    numbers = tracks.numbers_of(table["track_id"])
     row_of[numbers[order]] = order
     return row_of
 
@@ -371,7 +371,7 @@ def _account_limits(users: Vocabulary, table: pa.Table) -> tuple[np.ndarray, np.
     allowed = np.ones(len(users), bool)
     country = np.full(len(users), None, dtype=object)
     table = table.sort_by("document_id")
-    numbers = users.numbers(table["user_id"].to_pylist())
+    numbers = users.numbers_of(table["user_id"])
     explicit = table["explicit_content"].to_pylist()
     for number, wants, where in zip(numbers, explicit, table["country"].to_pylist(), strict=True):
         # of two accounts with one id, either one's "no" counts, and the later document's country

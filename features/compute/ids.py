@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from features.compute.text_table import TextTable, numbers_by_chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +53,12 @@ class Vocabulary:
         return self.index.get_indexer(wanted).astype(np.int32)
 
     def numbers_of(self, column: pa.ChunkedArray) -> np.ndarray:
-        """(n,) int32: the same for a column of texts, plain or in dictionaries: each distinct one is looked up once."""
-        # chunk by chunk: the texts of 100 million rows overflow one Arrow array
-        found = [np.zeros(0, np.int32)]
-        for chunk in column.chunks:
-            encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-            lookup = np.append(self.numbers(encoded.dictionary.to_pylist()), np.int32(-1))
-            found.append(lookup[pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()])
-        return np.concatenate(found)
+        """(n,) int32: the same for a column of texts, plain or in dictionaries, by their bytes."""
+        return numbers_by_chunk(column, self.table().known)
+
+    def table(self) -> TextTable:
+        """All ids by number, for who looks up many columns. It is made anew each time and nobody keeps it."""
+        return TextTable.of(self.texts)
 
     def ids(self) -> list[str]:
         """All ids, by number."""

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.compute.ids import Vocabulary
-from features.compute.numbering import MOMENT, Pieces, milliseconds
+from features.compute.numbering import MOMENT, Pieces, looked_up, milliseconds
+from features.compute.text_table import TextTable, numbers_by_chunk
 
 NEVER = np.iinfo(np.int64).min
 
@@ -75,18 +76,35 @@ def newest_words(
         By column, (n,) numbers of the tracks of which something is said, ascending, and (n,) what: floats, texts or
         lists.
     """
-    words = [_Word(one) for one in wanted]
-    anything = np.any([one.lacking for one in wanted], axis=0)
-    if anything.any():
-        for piece in plays.read(["track_id", MOMENT, "document_id", *(one.column for one in wanted)]):
-            numbers = tracks.numbers_of(piece["track_id"])
-            asked = np.flatnonzero(anything[numbers])
-            if len(asked):
-                some = _plain(piece if len(asked) == piece.num_rows else piece.take(pa.array(asked)))
-                for word in words:
-                    word.hear(numbers[asked], milliseconds(some[MOMENT]), some)
-    heard = {word.wanted.column: np.flatnonzero(word.at > NEVER) for word in words}
-    return {word.wanted.column: (heard[word.wanted.column], word.value[heard[word.wanted.column]]) for word in words}
+    words = [_Word(one) for one in wanted if one.lacking.any()]
+    if words:
+        table = tracks.table()
+        for piece in plays.read(["track_id", MOMENT, "document_id", *(word.wanted.column for word in words)]):
+            _hear(piece, table, [word for word in words if piece[word.wanted.column].null_count < piece.num_rows])
+    heard = {one.column: _nothing(one) for one in wanted}
+    for word in words:
+        numbers = np.flatnonzero(word.at > NEVER)
+        heard[word.wanted.column] = numbers, word.value[numbers]
+    return heard
+
+
+def _hear(piece: pa.Table, table: TextTable, words: list[_Word]) -> None:
+    """Lets those words hear a piece that it may say, of it the plays of tracks that lack one of them."""
+    if not words:
+        return
+    anything = np.any([word.wanted.lacking for word in words], axis=0)
+    numbers = numbers_by_chunk(piece["track_id"], table.known)
+    asked = np.flatnonzero(looked_up(anything, numbers))
+    if not len(asked):
+        return
+    some = piece.select([MOMENT, "document_id", *(word.wanted.column for word in words)])
+    some = _plain(some if len(asked) == piece.num_rows else some.take(pa.array(asked)))
+    for word in words:
+        word.hear(numbers[asked], milliseconds(some[MOMENT]), some)
+
+
+def _nothing(wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(0, np.int64), np.zeros(0, object if wanted.values is None else np.float64)
 
 
 def _plain(rows: pa.Table) -> pa.Table:

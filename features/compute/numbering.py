@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from features.compute.ids import Vocabulary
 from features.compute.interactions import Plays
-from features.compute.text_table import TextTable
+from features.compute.text_table import TextTable, numbers_by_chunk
 
 MOMENT = "played_at"
 COLUMNS = ("user_id", "track_id", MOMENT, "completion", "play_ms")
@@ -55,18 +55,7 @@ class Numbering:
 
     def numbers(self, column: pa.ChunkedArray) -> np.ndarray:
         """(n,) int32: of ids none of which is null, known or new."""
-        return np.concatenate([np.zeros(0, np.int32), *(self._of_chunk(chunk) for chunk in column.chunks)])
-
-    def _of_chunk(self, chunk: pa.Array) -> np.ndarray:
-        if not pa.types.is_dictionary(chunk.type):
-            return self._ids.numbers(chunk)
-        places = chunk.indices.to_numpy(zero_copy_only=False)
-        # a dictionary may hold what its rows no longer do
-        used = np.zeros(len(chunk.dictionary), bool)
-        used[places] = True
-        lookup = np.full(len(used), -1, np.int32)
-        lookup[used] = self._ids.numbers(chunk.dictionary.filter(pa.array(used)))
-        return lookup[places]
+        return numbers_by_chunk(column, self._ids.numbers)
 
     def finished(self) -> tuple[Vocabulary, np.ndarray]:
         """The vocabulary of all ids, and (ids,) int32: the number there of each number given here."""
