@@ -8,7 +8,7 @@ and its waves. Cost: words and waves of what is listed and of the histories. Wor
 import numpy as np
 from numba import njit
 
-from features.compute.gather import product
+from features.compute.gather import arrays, product
 from features.recommend.listed import Listed
 from features.recommend.models.content import Content, waves_of
 
@@ -34,9 +34,8 @@ def content_parts(model: Content, listed: Listed) -> dict[str, np.ndarray]:
     _parts(
         *(0, len(listed.users), listed.begin, listed.track),
         *(profiles.indptr, profiles.indices, profiles.data, felt),
-        *(named.indptr, named.indices, named.data, model.felt_, model.kind_),
-        len(model.kinds_),
-        *(ends, model.lift_, model.usual_named_, model.usual_felt_, found),
+        *(*arrays(named), model.felt_),
+        *(model.word_ends_, ends, model.lift_, model.usual_named_, model.usual_felt_, found),
     )
     return dict(zip(kinds, found, strict=True))
 
@@ -56,8 +55,8 @@ def content_influence(
     found = np.zeros(int(history_begin[-1]))
     scored, named = model.scored_, model.named_
     _influence(
-        *(0, len(users), users, begin, track, history_begin, scored.indptr, scored.indices, scored.data),
-        *(named.indptr, named.indices, named.data, named.shape[1], model.felt_, model.lift_, found),
+        *(0, len(users), users, begin, track, history_begin, *arrays(scored)),
+        *(*arrays(named), named.shape[1], model.felt_, model.lift_, found),
     )
     return found
 
@@ -75,8 +74,8 @@ def content_strongest(model: Content, users: np.ndarray, track: np.ndarray) -> n
     found = np.empty(len(users), np.int64)
     scored, named = model.scored_, model.named_
     _strongest(
-        *(0, len(users), users, track, scored.indptr, scored.indices, scored.data),
-        *(named.indptr, named.indices, named.data, named.shape[1], model.felt_, model.lift_, found),
+        *(0, len(users), users, track, *arrays(scored)),
+        *(*arrays(named), named.shape[1], model.felt_, model.lift_, found),
     )
     return found
 
@@ -95,41 +94,59 @@ def _parts(
     word: np.ndarray,
     value: np.ndarray,
     felt: np.ndarray,
-    kind: np.ndarray,
-    kinds: int,
+    word_ends: np.ndarray,
     ends: np.ndarray,
     lift: np.ndarray,
     usual_named: np.ndarray,
     usual_felt: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    worth = np.zeros(len(kind))
-    usual = np.zeros(len(found))
+    kinds = len(word_ends)
+    worth = np.zeros(word_ends[-1], np.float32)
+    usual, parts = np.zeros(len(found)), np.zeros(len(found))
     own_felt = np.empty(felt.shape[1], np.float32)
     for row in range(start, stop):
         if begin[row] == begin[row + 1]:
             continue
-        usual[:] = 0.0
         own_felt[:] = felt_profile[row]
-        for entry in range(profile_begin[row], profile_begin[row + 1]):
-            at = profile_word[entry]
-            worth[at] = profile[entry]
-            usual[kind[at]] += usual_named[at] * profile[entry]
-        for wave in range(len(ends) - 1):
-            usual[kinds + wave] = product(
-                usual_felt[ends[wave] : ends[wave + 1]], own_felt[ends[wave] : ends[wave + 1]]
-            )
+        own = slice(profile_begin[row], profile_begin[row + 1])
+        worth[profile_word[own]] = profile[own]
+        _by_kind(profile_word[own], profile[own], usual_named, word_ends, usual)
+        _by_wave(usual_felt, own_felt, ends, usual[kinds:])
         for pair in range(begin[row], begin[row + 1]):
             listed = track[pair]
-            for entry in range(word_begin[listed], word_begin[listed + 1]):
-                found[kind[word[entry]], pair] += value[entry] * worth[word[entry]]
-            for wave in range(len(ends) - 1):
-                waves = slice(ends[wave], ends[wave + 1])
-                found[kinds + wave, pair] = product(felt[listed, waves], own_felt[waves])
+            words = slice(word_begin[listed], word_begin[listed + 1])
+            _by_kind(word[words], value[words], worth, word_ends, parts)
+            _by_wave(felt[listed], own_felt, ends, parts[kinds:])
             for number in range(len(found)):
-                found[number, pair] = found[number, pair] * lift[listed] - usual[number]
-        for entry in range(profile_begin[row], profile_begin[row + 1]):
-            worth[profile_word[entry]] = 0.0
+                found[number, pair] = parts[number] * lift[listed] - usual[number]
+        worth[profile_word[own]] = np.float32(0.0)
+
+
+@njit(nogil=True, cache=True)
+def _by_kind(words: np.ndarray, values: np.ndarray, worth: np.ndarray, ends: np.ndarray, parts: np.ndarray) -> None:
+    """What each kind of words gives, written to the first of `parts`.
+
+    Args:
+        words: (w,) ascending, so that kinds follow one another.
+        values: (w,) of each.
+        worth: of all words, what a value of one counts.
+        ends: (kinds,) behind the last word of each kind.
+        parts: (kinds or more,) float64.
+    """
+    parts[: len(ends)] = 0.0
+    kind = 0
+    for at in range(len(words)):
+        while words[at] >= ends[kind]:
+            kind += 1
+        parts[kind] += float(values[at]) * float(worth[words[at]])
+
+
+@njit(nogil=True, cache=True)
+def _by_wave(one: np.ndarray, other: np.ndarray, ends: np.ndarray, parts: np.ndarray) -> None:
+    """What each kind of waves gives; `ends` are (kinds + 1,), where each begins and the last one's end."""
+    for wave in range(len(ends) - 1):
+        parts[wave] = product(one[ends[wave] : ends[wave + 1]], other[ends[wave] : ends[wave + 1]])
 
 
 @njit(nogil=True, cache=True)
@@ -191,7 +208,7 @@ def _strongest(
     lift: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    worth = np.zeros(words)
+    worth = np.zeros(words, np.float32)
     for asked in range(start, stop):
         listed, most = track[asked], 0.0
         found[asked] = -1
@@ -204,9 +221,9 @@ def _strongest(
             if scored[at] > 0 and own != listed:  # what the user is put off by is no history
                 total = product(felt[own], felt[listed])
                 for entry in range(word_begin[own], word_begin[own + 1]):
-                    total += value[entry] * worth[word[entry]]
+                    total += float(value[entry]) * float(worth[word[entry]])
                 if scored[at] * total > most:
                     most = scored[at] * total
                     found[asked] = own
         for entry in range(word_begin[listed], word_begin[listed + 1]):
-            worth[word[entry]] = 0.0
+            worth[word[entry]] = np.float32(0.0)

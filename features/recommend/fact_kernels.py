@@ -177,24 +177,25 @@ def places_of(
 
 @njit(nogil=True, cache=True)
 def first_kinds(
+    entries: np.ndarray,
     amounts: np.ndarray,
     possible: np.ndarray,
     chosen: np.ndarray,
 ) -> None:
-    """The kinds that come first for each entry.
+    """The kinds that come first for some entries.
 
     What moved the track comes first, by how much; then what did not, in the order of the kinds. The first kind, the
     user's own plays of it, is always among the chosen where it is possible.
 
     Args:
+        entries: (a,) which of m.
         amounts: (kinds, m) float64.
         possible: (kinds, m) bool.
         chosen: (m, most) int8, written: numbers of kinds, best first; -1 for none.
     """
-    kinds, entries = amounts.shape
-    most = chosen.shape[1]
+    kinds, most = len(amounts), chosen.shape[1]
     worth = np.empty(kinds)
-    for entry in range(entries):
+    for entry in entries:
         for kind in range(kinds):
             worth[kind] = -np.inf
             if possible[kind, entry]:

@@ -7,6 +7,8 @@ Each kernel takes a range of users and writes only what belongs to those; histor
 import numpy as np
 from numba import njit
 
+from features.compute.gather import LOW, ONE, SIX
+
 
 @njit(nogil=True, cache=True)
 def moved_by_near(
@@ -59,7 +61,7 @@ def moved_by_near(
             continue
         for at in range(first, last):
             place[track[at]] = at
-            among[track[at] >> 6] |= np.uint64(1) << np.uint64(track[at] & 63)
+            among[track[at] >> 6] |= ONE << np.uint64(track[at] & 63)
             strongest[at] = -1
         base, history = history_begin[row], history_begin[row + 1] - history_begin[row]
         added = np.zeros((history, weights.shape[1]))
@@ -69,8 +71,8 @@ def moved_by_near(
                 continue
             source = scored_track[entry]
             for other in range(near_begin[source], near_begin[source + 1]):
-                listed = near_track[other]
-                if (among[listed >> 6] >> np.uint64(listed & 63)) & np.uint64(1):
+                listed = np.uint64(near_track[other])
+                if (among[listed >> SIX] >> (listed & LOW)) & ONE:
                     at = place[listed]
                     value = np.float64(scored[entry]) * np.float64(near[other])
                     largest = max(largest, abs(value))

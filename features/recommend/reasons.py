@@ -153,14 +153,16 @@ class _Block:
         known = np.zeros(possible.shape, bool)
         ask = {TRACK: self._tracks, SOON: self._soon, AUDIO: self._sounds}
         chosen = np.empty((possible.shape[1], MOST_REASONS), np.int8)
-        asking = True
-        while asking:
-            first_kinds(amounts, possible, chosen)
-            asking = False
+        unsettled = np.arange(len(chosen))
+        while len(unsettled):
+            first_kinds(unsettled, amounts, possible, chosen)
+            refused = np.zeros(len(chosen), bool)
             for kind, answer in ask.items():
-                entries = np.flatnonzero((chosen == kind).any(axis=1) & ~known[kind])
+                entries = np.flatnonzero(_among(chosen, kind) & ~known[kind])
                 if len(entries):
-                    known[kind, entries], possible[kind, entries], asking = True, answer(entries), True
+                    known[kind, entries], possible[kind, entries] = True, answer(entries)
+                    refused[entries] |= ~possible[kind, entries]
+            unsettled = np.flatnonzero(refused)
         return chosen
 
     def _amounts(self) -> np.ndarray:
@@ -222,6 +224,12 @@ class _Block:
         closest_in_sound(track, like, users, audio, self.facts.usual_sound, CLOSE_AUDIO, features, near)
         self.found.features[pairs], self.found.near[pairs], self.found.like[pairs] = features, near, like
         return self.found.near[self.listed.pair[entries]].any(axis=1)
+
+
+def _among(chosen: np.ndarray, kind: int) -> np.ndarray:
+    """(m,) bool: whether a kind is in each of (m, most) rows."""
+    found: np.ndarray = np.logical_or.reduce([column == kind for column in chosen.T])
+    return found
 
 
 def _by_kind(kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

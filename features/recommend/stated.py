@@ -7,6 +7,7 @@ from features.compute.gather import entries_at
 from features.compute.rows import row_entries
 from features.recommend.blend import LOWEST, standard_scores, standardized
 from features.recommend.evidence import Evidence
+from features.recommend.stated_kernels import fit_to_words
 from features.recommend.texts import Sentences, distinct_texts
 from features.schema.names import AUDIO_NAMES
 
@@ -36,17 +37,15 @@ def stated_scores(evidence: Evidence, users: np.ndarray) -> np.ndarray:
     listeners are alike, and which of the artist's tracks are most so.
     """
     stated, catalog = evidence.dataset.stated, evidence.dataset.catalog
-    genre = (stated.genres[users].astype(np.int32) @ catalog.genres.T.astype(np.int32)).toarray() > 0
-    named = np.zeros((len(users), len(catalog.artist_names) + 1), bool)  # the last for tracks of unknown artists
-    named[:, :-1] = stated.artists[users].toarray()
-    artist = named[:, catalog.artist]
-    distance = _distance(evidence, users)
-    close = np.nan_to_num(1.0 - distance, nan=0.0)
-    words = np.diff(stated.genres.indptr)[users] + np.diff(stated.artists.indptr)[users] > 0
-    fits = np.where(words[:, None], genre | artist, distance <= CLOSE)
+    genres, artists = stated.genres[users], stated.artists[users]
     familiar = np.log1p(evidence.listeners) / max(np.log1p(evidence.listeners.max(initial=0)), 1.0)
-    scores = ARTIST * artist + GENRE * genre + AUDIO * close + POPULARITY * familiar
-    return _with_likeness(evidence, users, np.where(fits, scores, -np.inf))
+    scores = np.empty((len(users), len(catalog.artist)))
+    fit_to_words(
+        *(genres.indptr, genres.indices, artists.indptr, artists.indices, stated.audio[users]),
+        *(catalog.genres.indptr, catalog.genres.indices, catalog.artist, catalog.audio[:, COLUMNS], familiar),
+        *((ARTIST, GENRE, AUDIO, POPULARITY), CLOSE, len(catalog.genre_names), len(catalog.artist_names), scores),
+    )
+    return _with_likeness(evidence, users, scores)
 
 
 def _with_likeness(evidence: Evidence, users: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -92,17 +91,3 @@ def stated_reasons(evidence: Evidence, users: np.ndarray, owner: np.ndarray, tra
 def _close_in_words(*near: int) -> str:
     close = " and ".join(word for word, is_near in zip(WORDS, near, strict=True) if is_near)
     return f"Close in {close} to what you asked for"
-
-
-def _distance(evidence: Evidence, users: np.ndarray) -> np.ndarray:
-    """(users, tracks) mean absolute distance over the features that both have; NaN where there is none."""
-    wanted = evidence.dataset.stated.audio[users]
-    total = np.zeros((len(users), len(evidence.dataset.tracks)))
-    count = np.zeros_like(total)
-    for column, feature in enumerate(COLUMNS):
-        apart = np.abs(evidence.dataset.catalog.audio[None, :, feature] - wanted[:, None, column])
-        known = ~np.isnan(apart)
-        total += np.where(known, apart, 0.0)
-        count += known
-    with np.errstate(invalid="ignore"):
-        return total / np.where(count > 0, count, np.nan)

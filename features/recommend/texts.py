@@ -62,7 +62,10 @@ class Sentences:
     def any(self) -> np.ndarray:
         """(m,) bool: whether anything is said of each entry."""
         says = np.append(pc.binary_length(self.texts).to_numpy() > 0, False)
-        found: np.ndarray = says[self.places].any(axis=1)
+        first, *others = self.places.T  # numpy takes five times as long for rows of three
+        found: np.ndarray = says[first]
+        for places in others:
+            found |= says[places]
         return found
 
     def once(self) -> Self:

@@ -1,6 +1,7 @@
 """Reasons in words: one sentence each, naming a fact about one user that can be looked up again.
 
-Sentences of a block of users are made together, those that are the same once.
+Sentences of a block of users are made together, those that are the same once. Most would be of one entry alone, with
+its own number in them: they are put together of few parts.
 """
 
 from collections.abc import Callable
@@ -77,24 +78,25 @@ class Words:
         return distinct_texts(neighbors_in_words, self.offer.neighbors[pair], self.offer.least[pair])
 
     def _artist(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
-        names = self.facts.artist_names
-        return distinct_texts(
-            lambda artist, plays: f"By {names[artist]}, whom you have played {plays:,} times",
-            self.facts.evidence.dataset.catalog.artist[self.listed.track[pair]],
-            self.offer.artist[pair],
-        )
+        artist = self.facts.evidence.dataset.catalog.artist[self.listed.track[pair]]
+        names = distinct_texts(lambda one: f"By {self.facts.artist_names[one]}, whom you have played ", artist)
+        return joined(names, distinct_texts(lambda plays: f"{plays:,} times", self.offer.artist[pair]))
 
     def _track(self, entries: np.ndarray, pair: np.ndarray) -> Texts:
         source, users = self.found.track[entries], self.listed.users[self.listed.row[pair]]
         plays, days = self.facts.plays_of(users, source), entries_of(self.facts.counts.days_lately, users, source)
-        return distinct_texts(self._because, source, plays, days >= RETURN_DAYS, self._liking(users, source, plays))
+        again = (plays > 0) & (days >= RETURN_DAYS)
+        done = distinct_texts(_because, plays > 0, again, self._liking(users, source, plays))
+        labels = distinct_texts(lambda track: self.facts.labels[track], source)
+        return joined(joined(done, labels), distinct_texts(_often, plays, again))
 
     def _soon(self, entries: np.ndarray, _pair: np.ndarray) -> Texts:
         labels = self.facts.labels
-        return distinct_texts(
-            lambda track, count: f"{count:,} listeners first played it soon after {labels[track]}",
-            self.found.soon[entries],
-            self.found.followed[entries],
+        return joined(
+            distinct_texts(
+                lambda count: f"{count:,} listeners first played it soon after ", self.found.followed[entries]
+            ),
+            distinct_texts(lambda track: labels[track], self.found.soon[entries]),
         )
 
     def _album(self, _entries: np.ndarray, pair: np.ndarray) -> Texts:
@@ -122,7 +124,6 @@ class Words:
         plays = np.where(like >= 0, self.facts.plays_of(users, np.maximum(like, 0)), 1)
         features = np.where(self.found.near[pair], self.found.features[pair], -1)
         labels = self.facts.labels
-        # of so many texts most would be made for one entry alone: put together of few
         close = distinct_texts(lambda first, second: CLOSE_IN[first + 1][second + 1], *features.T)
         to = distinct_texts(lambda track: f" to {'what you usually play' if track < 0 else labels[track]}", like)
         done = distinct_texts(_done, like >= 0, plays, self._liking(users, like, plays))
@@ -138,11 +139,17 @@ class Words:
             liking[place] = list(LIKED).index(self.facts.liking(int(users[place]), int(tracks[place])))
         return liking
 
-    def _because(self, track: int, plays: int, again: int, liking: int) -> str:
-        label = self.facts.labels[track]
-        if plays == 0:
-            return f"Because you {list(LIKED.values())[liking]} {label}"
-        return f"Because you keep returning to {label}" if again else f"Because you played {label} {times(plays)}"
+
+def _because(played: int, again: int, liking: int) -> str:
+    """How what a user did with a track begins, up to what it is called."""
+    if not played:
+        return f"Because you {list(LIKED.values())[liking]} "
+    return "Because you keep returning to " if again else "Because you played "
+
+
+def _often(plays: int, again: int) -> str:
+    """How it ends."""
+    return "" if again or plays == 0 else f" {times(plays)}"
 
 
 def _done(one: int, plays: int, liking: int) -> str:

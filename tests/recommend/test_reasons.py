@@ -207,7 +207,7 @@ def first_three(amounts: Mapping[str, list[float]], possible: Mapping[str, list[
     value = np.array([amounts.get(kind, [0.0, 0.0]) for kind in KINDS])
     may = np.array([possible.get(kind, [True, True]) for kind in KINDS])
     chosen = np.empty((2, 3), np.int8)
-    first_kinds(value, may, chosen)
+    first_kinds(np.arange(2), value, may, chosen)
     return [[KINDS[kind] for kind in kinds if kind >= 0] for kinds in chosen.tolist()]
 
 

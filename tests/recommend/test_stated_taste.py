@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import accepted, account, evidence_of, lists_of, play, said, tables, track
+from worlds import accepted, account, evidence_of, lists_of, play, random_world, said, tables, track
 
 from features.recommend.ranked import RankedList
-from features.recommend.stated import stated_scores
+from features.recommend.stated import CLOSE, COLUMNS, has_stated, stated_scores
 
 CATALOG = [
     track("jazz-1", "Nina", ["Jazz"], energy=0.2, valence=0.3, danceability=0.3),
@@ -116,3 +116,37 @@ def test_where_an_artist_is_named_the_likeness_of_content_orders_what_fits_and_l
     plain = stated_scores(replace(evidence, models={}), new)[0]
     assert np.isfinite(list(scores.values())).tolist() == np.isfinite(plain).tolist()
     assert sorted(scores.values()) != sorted(plain.tolist())
+
+
+def fits_slowly(evidence, users):
+    """(users, tracks): every feature, artist and genre laid out whole."""
+    stated, catalog = evidence.dataset.stated, evidence.dataset.catalog
+    genre = (stated.genres[users].astype(int) @ catalog.genres.T.astype(int)).toarray() > 0
+    named = np.zeros((len(users), len(catalog.artist_names) + 1), bool)
+    named[:, :-1] = stated.artists[users].toarray()
+    artist = named[:, catalog.artist]
+    apart = np.abs(catalog.audio[None, :, COLUMNS] - stated.audio[users][:, None, :])
+    heard = ~np.isnan(apart)
+    with np.errstate(invalid="ignore"):
+        distance = np.where(heard, apart, 0.0).sum(axis=2) / np.where(heard.any(axis=2), heard.sum(axis=2), np.nan)
+    words = np.diff(stated.genres[users].indptr) + named.sum(axis=1) > 0
+    familiar = np.log1p(evidence.listeners) / np.log1p(evidence.listeners.max())
+    scores = 1.0 * artist + 1.0 * genre + 0.5 * np.nan_to_num(1.0 - distance, nan=0.0) + 0.1 * familiar
+    return np.where(np.where(words[:, None], genre | artist, distance <= CLOSE), scores, -np.inf)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_scores_are_those_of_every_word_and_feature_laid_out_whole(seed):
+    rng = np.random.default_rng(seed)
+    said = [
+        {"genres": ["rock"], "artists": ["Artist 2"]},
+        {"energy": float(rng.random()), "danceability": 0.5},
+        {"genres": ["jazz", "ambient"], "valence": float(rng.random())},
+        {"artists": ["Artist 1", "Artist 0"], "energy": 0.5},
+    ]
+    world = dict(random_world(seed, tracks=30))
+    world["settings"] = tables(settings=[settings_of(f"new-{n}", **one) for n, one in enumerate(said)])["settings"]
+    evidence = replace(evidence_of(world), models={})
+    users = np.array([evidence.dataset.users.ids().index(f"new-{n}") for n in range(len(said))])
+    assert has_stated(evidence, users).all()
+    np.testing.assert_allclose(stated_scores(evidence, users), fits_slowly(evidence, users), rtol=1e-12)

@@ -154,7 +154,7 @@ class Content:
         power = np.where(history.listeners > 0, self.lift, self.cold_lift)
         appeal = np.exp(self.appeal * _from_mean(history.catalog.popularity))
         self.lift_ = (np.maximum(usual, 1e-3) ** -power * appeal).astype(np.float32)
-        self.kind_ = np.repeat(np.arange(len(named)), [kind.shape[1] for kind in named.values()])
+        self.word_ends_ = np.cumsum([kind.shape[1] for kind in named.values()])
         self.usual_named_ = (self.named_.T @ self.lift_) / max(len(self.lift_), 1)
         self.usual_felt_ = (self.lift_ @ self.felt_) / max(len(self.lift_), 1)
         return self
@@ -203,8 +203,9 @@ class Content:
         count = len(self.kinds_)
         lift = self.lift_[tracks].astype(np.float64)[:, None]
         owner, word, value = row_entries(self.named_, tracks)
-        by_name = np.bincount(owner * count + self.kind_[word], value * named[word], minlength=len(tracks) * count)
-        usual = np.bincount(self.kind_, self.usual_named_ * named, minlength=count)
+        kind_of = np.searchsorted(self.word_ends_, np.arange(self.word_ends_[-1]), side="right")
+        by_name = np.bincount(owner * count + kind_of[word], value * named[word], minlength=len(tracks) * count)
+        usual = np.bincount(kind_of, self.usual_named_ * named, minlength=count)
         found = dict(zip(self.kinds_, (by_name.reshape(-1, count) * lift - usual).T, strict=True))
         for kind, columns in felt_columns(self.waves).items():
             by_feel = self.felt_[tracks, columns] @ felt[columns] * lift[:, 0]
@@ -244,6 +245,7 @@ class Content:
     def _joined(self, rows: Mapping[str, sp.csr_matrix]) -> sp.csr_matrix:
         """Kinds side by side, float32, each by the root of its share: products of rows have the share itself."""
         joined = sp.hstack([rows[kind] * np.sqrt(self.share_[kind]) for kind in self.kinds_], format="csr")
+        joined.sort_indices()  # so that kinds follow one another
         return joined.astype(np.float32)
 
     def _smoothing(self, history: History, profiles: Mapping[str, sp.csr_matrix | np.ndarray]) -> np.ndarray:

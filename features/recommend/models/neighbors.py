@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from features.compute.gather import sums_at
+from features.compute.gather import arrays, sums_at
 from features.compute.nearest import nearest
 from features.compute.rows import dense_block, sparse_row
 from features.recommend.history import History, liked_row
@@ -60,7 +60,7 @@ class NearTracks:
         scored, near, (users, begin, track, weights, level, *written) = self.scored_, self.similarity_, asked
         moved_by_near(
             *(0, len(users), users, begin, track, weights, level),
-            *(scored.indptr, scored.indices, scored.data, near.indptr, near.indices, near.data, near.shape[1]),
+            *(*arrays(scored), *arrays(near), near.shape[1]),
             *written,
         )
 
