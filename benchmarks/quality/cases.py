@@ -236,7 +236,8 @@ class TrackTable:
                 for column in TRACKS.raw_schema
             }
         )
-        return build_catalog(Vocabulary.of(ids), table, Pieces.of(PLAYS.raw_schema.empty_table()))
+        nothing = Pieces.of(PLAYS.raw_schema.empty_table())
+        return build_catalog(Vocabulary.of(ids), table, nothing, np.zeros(0, np.int32))
 
 
 def user_ids(count: int) -> list[str]:

@@ -130,7 +130,7 @@ def build_dataset(tables: Mapping[str, pa.Table], plays: Pieces | None = None, *
     renumber(read["user"], user_rank)
     renumber(read["track"], track_rank)
     explicit_allowed, country = _account_limits(users, users_table)
-    catalog = build_catalog(tracks, tracks_table, plays.before(as_of_ms))
+    catalog = build_catalog(tracks, tracks_table, plays.before(as_of_ms), read["track"])
     return Dataset(
         users,
         tracks,
@@ -159,8 +159,15 @@ def _durations(tracks: Numbering, table: pa.Table) -> np.ndarray:
     return duration_ms
 
 
-def build_catalog(tracks: Vocabulary, table: pa.Table, plays: Pieces) -> Catalog:
-    """What `tracks` says of each track, and where it says nothing, what the plays themselves carry."""
+def build_catalog(tracks: Vocabulary, table: pa.Table, plays: Pieces, track: np.ndarray) -> Catalog:
+    """What `tracks` says of each track, and where it says nothing, what the plays themselves carry.
+
+    Args:
+        tracks: all that there are.
+        table: the catalogue.
+        plays: those that may be heard.
+        track: (plays,) int32, the number of each one's track, in the order of reading.
+    """
     row_of = _row_of(tracks, table)
     known = row_of >= 0
     rows = table.take(pa.array(row_of[known]))
@@ -173,7 +180,7 @@ def build_catalog(tracks: Vocabulary, table: pa.Table, plays: Pieces) -> Catalog
     audio = np.full((len(tracks), len(AUDIO_NAMES)), np.nan)
     for column, name in enumerate(AUDIO_NAMES):
         audio[known, column] = _measured(name, rows[name])
-    _fill_from_plays(tracks, plays, names, artists, genre_lists, audio)
+    _fill_from_plays(plays, track, names, artists, genre_lists, audio)
     first = [None if entry is None else entry[0] for entry in artists]
     artist_names = Vocabulary.of(first)
     genres, genre_names = _genre_matrix(genre_lists)
@@ -328,8 +335,8 @@ def _measured(name: str, column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _fill_from_plays(
-    tracks: Vocabulary,
     plays: Pieces,
+    track: np.ndarray,
     names: np.ndarray,
     artists: np.ndarray,
     genre_lists: list[list[str]],
@@ -345,7 +352,7 @@ def _fill_from_plays(
             for column, feature in enumerate(AUDIO_NAMES)
         ),
     ]
-    said = newest_words(plays, tracks, wanted)
+    said = newest_words(plays, track, wanted)
     numbers, found = said["track_name"]
     names[numbers] = found
     for number, name in zip(*said["artist_name"], strict=True):
@@ -372,9 +379,12 @@ def _account_limits(users: Vocabulary, table: pa.Table) -> tuple[np.ndarray, np.
     country = np.full(len(users), None, dtype=object)
     table = table.sort_by("document_id")
     numbers = users.numbers_of(table["user_id"])
-    explicit = table["explicit_content"].to_pylist()
-    for number, wants, where in zip(numbers, explicit, table["country"].to_pylist(), strict=True):
-        # of two accounts with one id, either one's "no" counts, and the later document's country
-        allowed[number] &= wants is not False
-        country[number] = where.strip().upper() if where and where.strip() else country[number]
+    # of two accounts with one id, either one's "no" counts, and the later document's country
+    refused = pc.fill_null(pc.invert(table["explicit_content"]), fill_value=False).to_numpy()
+    allowed[numbers[refused]] = False
+    codes = table["country"].combine_chunks().dictionary_encode()
+    words = [(word or "").strip().upper() or None for word in [*codes.dictionary.to_pylist(), None]]
+    places = pc.fill_null(codes.indices, len(words) - 1).to_numpy()
+    named = np.flatnonzero(np.array([word is not None for word in words])[places])
+    country[numbers[named]] = np.array(words, object)[places[named]]
     return allowed, country

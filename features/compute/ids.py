@@ -54,11 +54,7 @@ class Vocabulary:
 
     def numbers_of(self, column: pa.ChunkedArray) -> np.ndarray:
         """(n,) int32: the same for a column of texts, plain or in dictionaries, by their bytes."""
-        return numbers_by_chunk(column, self.table().known)
-
-    def table(self) -> TextTable:
-        """All ids by number, for who looks up many columns. It is made anew each time and nobody keeps it."""
-        return TextTable.of(self.texts)
+        return numbers_by_chunk(column, TextTable.of(self.texts).known)
 
     def ids(self) -> list[str]:
         """All ids, by number."""

@@ -7,9 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.compute.ids import Vocabulary
 from features.compute.numbering import MOMENT, Pieces, looked_up, milliseconds
-from features.compute.text_table import TextTable, numbers_by_chunk
 
 NEVER = np.iinfo(np.int64).min
 
@@ -60,27 +58,31 @@ class _Word:
         self.value[of] = _objects(column, rows) if self.wanted.values is None else values[rows]
 
 
-def newest_words(
-    plays: Pieces, tracks: Vocabulary, wanted: list[Wanted]
-) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+def newest_words(plays: Pieces, track: np.ndarray, wanted: list[Wanted]) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
     """The newest word of each thing wanted, one piece of plays after the other.
 
     Of several plays of a track at one moment the one with the later document id counts.
 
     Args:
         plays: those that may be heard.
-        tracks: numbers of all that was played.
+        track: (plays,) the number of each one's track, in the order of reading.
         wanted: what is asked of which tracks.
 
     Returns:
         By column, (n,) numbers of the tracks of which something is said, ascending, and (n,) what: floats, texts or
         lists.
+
+    Raises:
+        ValueError: there are not as many plays as numbers.
     """
     words = [_Word(one) for one in wanted if one.lacking.any()]
     if words:
-        table = tracks.table()
-        for piece in plays.read(["track_id", MOMENT, "document_id", *(word.wanted.column for word in words)]):
-            _hear(piece, table, [word for word in words if piece[word.wanted.column].null_count < piece.num_rows])
+        read = 0
+        for piece in plays.read([MOMENT, "document_id", *(word.wanted.column for word in words)]):
+            _hear(piece, track[read : read + piece.num_rows], words)
+            read += piece.num_rows
+        if read != len(track):
+            raise ValueError(f"{read:,} plays were read where there are numbers of {len(track):,}")
     heard = {one.column: _nothing(one) for one in wanted}
     for word in words:
         numbers = np.flatnonzero(word.at > NEVER)
@@ -88,19 +90,19 @@ def newest_words(
     return heard
 
 
-def _hear(piece: pa.Table, table: TextTable, words: list[_Word]) -> None:
-    """Lets those words hear a piece that it may say, of it the plays of tracks that lack one of them."""
-    if not words:
+def _hear(piece: pa.Table, track: np.ndarray, words: list[_Word]) -> None:
+    """Lets the words hear a piece: of it the plays of tracks that lack something which is said there at all."""
+    said = [word for word in words if piece[word.wanted.column].null_count < piece.num_rows]
+    if not said:
         return
-    anything = np.any([word.wanted.lacking for word in words], axis=0)
-    numbers = numbers_by_chunk(piece["track_id"], table.known)
-    asked = np.flatnonzero(looked_up(anything, numbers))
+    anything = np.any([word.wanted.lacking for word in said], axis=0)
+    asked = np.flatnonzero(looked_up(anything, track))
     if not len(asked):
         return
-    some = piece.select([MOMENT, "document_id", *(word.wanted.column for word in words)])
+    some = piece.select([MOMENT, "document_id", *(word.wanted.column for word in said)])
     some = _plain(some if len(asked) == piece.num_rows else some.take(pa.array(asked)))
-    for word in words:
-        word.hear(numbers[asked], milliseconds(some[MOMENT]), some)
+    for word in said:
+        word.hear(track[asked], milliseconds(some[MOMENT]), some)
 
 
 def _nothing(wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:

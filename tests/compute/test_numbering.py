@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from worlds import AS_OF, Row, play, random_world, shuffled, tables, track
 
 from features.compute.dataset import Dataset, build_dataset
+from features.compute.newest import Wanted, newest_words
 from features.compute.numbering import Numbering, Pieces, in_order, renumber
 
 COLUMNS = ("user", "track", "played_at", "completion")
@@ -72,6 +73,27 @@ def test_of_two_pieces_the_newest_word_counts_and_at_one_moment_the_later_docume
     data = build_dataset(world, in_pieces(world["plays"], size), as_of_ms=AS_OF)
     assert data.catalog.names.tolist() == ["newest"]
     assert data.catalog.audio[0].tolist().count(0.5) == 1
+
+
+@pytest.mark.parametrize("plays", [2, 4])
+def test_words_of_other_plays_than_those_numbered_are_refused(plays: int):
+    pieces = in_pieces(tables(plays=[play("a", "t", day, energy=0.5) for day in range(3)])["plays"], 2)
+    with pytest.raises(ValueError, match="3 plays were read where there are numbers of"):
+        newest_words(pieces, np.zeros(plays, np.int32), [Wanted("track_name", np.array([True]))])
+
+
+def test_what_nobody_lacks_is_not_read():
+    asked: list[Sequence[str]] = []
+    said = newest_words(
+        Pieces(0, lambda columns: iter(asked.append(columns) or [])),
+        np.zeros(0, np.int32),
+        [Wanted("track_name", np.array([False, True])), Wanted("genres", np.array([False, False]))],
+    )
+    assert asked == [["played_at", "document_id", "track_name"]]
+    assert {name: [part.tolist() for part in parts] for name, parts in said.items()} == {
+        "track_name": [[], []],
+        "genres": [[], []],
+    }
 
 
 def test_how_long_a_play_was_tells_what_was_heard_of_tracks_in_the_catalogue():
