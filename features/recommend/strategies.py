@@ -43,7 +43,8 @@ ENOUGH = 300
 PRIOR_MODELS, PRIOR = 4, 0.5
 """Learned blends are held towards equal shares of the best four models, which sum to this before they are scaled."""
 LEAST_SAY, LEAST_SAY_AT_SCALE = 0.02, 0.1
-"""What has less of the say is left out: each model costs a fit a night, and of a million listeners that is minutes."""
+"""What has less of the say is left out: each model costs a fit a night, and of a million listeners that is minutes. So
+there a model of single listeners that speaks against what it ranks high, to set another right, is left out too."""
 BLOCK_CELLS = 4_000_000
 MOST_NUMBERED = 12_000
 """Users, silent ones among them, up to which closed forms on the users' side are tried: each has a row in them."""
@@ -52,7 +53,7 @@ AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity",
 
 
 MODELS_AT_SCALE: Mapping[str, Mapping[str, float]] = {
-    "proximity": {"neighbors": 100, "gap_half_life": 10.0, "half_lives": 3.0},
+    "proximity": {"neighbors": 100, "gap_half_life": 10.0, "half_lives": 2.5},
     "ials": {"iterations": 5},
     "content": {"smoothed_users": 0, "waves": 96},
 }
@@ -161,8 +162,7 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
     models = fit_models(history, names, parameters, large=large)
     fields = _fields(split, history, models, users, groups, parameters)
-    least = LEAST_SAY_AT_SCALE if large else LEAST_SAY
-    collaborative, hybrid = (_learned(fields[strategy], groups[strategy], least) for strategy in groups)
+    collaborative, hybrid = (_learned(fields[strategy], groups[strategy], large=large) for strategy in groups)
     if "content" in hybrid.shares:
         hybrid = _for_the_unknown(hybrid, fields["hybrid"])
     if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
@@ -305,7 +305,7 @@ def _for_little(
     asking = with_proposers(names, short, parameters) if large else names
     models = fit_models(short, asking, parameters, large=large)
     cut = _fields(split, short, models, asked, {"hybrid": names}, parameters)["hybrid"]
-    little = _learned(cut, names, LEAST_SAY_AT_SCALE if large else LEAST_SAY)
+    little = _learned(cut, names, large=large)
     best, most_won = hybrid, _ndcg(cut, hybrid)
     for tracks in EVIDENCE_TRACKS:
         tried = replace(hybrid, evidence_tracks=tracks, little_shares=little.shares, little_roots=little.roots)
@@ -315,12 +315,13 @@ def _for_little(
     return best
 
 
-def _learned(field: _Field, names: Sequence[str], least: float) -> Recipe:
+def _learned(field: _Field, names: Sequence[str], *, large: bool) -> Recipe:
     """A blend learned on the field, twice: what has next to no say the first time is left out the second."""
     first = _fitted(field, names)
-    say = {name: abs(first.say(name)) for name in names}
+    least = (LEAST_SAY_AT_SCALE if large else LEAST_SAY) * sum(abs(first.say(name)) for name in names)
+    say = {name: first.say(name) if large and name not in EVERYONE else abs(first.say(name)) for name in names}
     # content stays: it places what nobody has heard, of which there is nothing to learn here
-    kept = [name for name in names if say[name] >= least * sum(say.values()) or name == "content"]
+    kept = [name for name in names if say[name] >= least or name == "content"]
     recipe = _fitted(field, kept) if len(kept) < len(names) else first
     return replace(recipe, ndcg=_ndcg(field, recipe), users=len(field.relevant))
 

@@ -354,9 +354,16 @@ def test_a_blend_learns_nothing_from_what_nobody_has_heard():
     heard = np.isin(np.arange(20), [9, 12])
     learned = []
     for taken, likeness in ((heard, ALIKE), (heard | FRESH, np.where(FRESH, -1.0, ALIKE))):
-        blend = strategies._learned(
-            field_where(taken, ease=LIKED, content=likeness), ["ease", "content"], strategies.LEAST_SAY
-        )
+        field = field_where(taken, ease=LIKED, content=likeness)
+        blend = strategies._learned(field, ["ease", "content"], large=False)
         learned.append(blend.shares | blend.roots)
     assert learned[0] == learned[1]
     assert learned[0]["ease"] != learned[0]["content"]
+
+
+def test_at_scale_a_model_that_speaks_against_what_it_ranks_high_is_left_out_unless_it_says_the_same_to_everyone():
+    field = field_where(np.isin(np.arange(20), [8, 9, 10]), ease=LIKED, ials=-LIKED, popular=-LIKED)
+    small, large = (strategies._learned(field, ["ease", "ials", "popular"], large=large) for large in (False, True))
+    assert small.say("ials") < -strategies.LEAST_SAY_AT_SCALE
+    assert set(small.shares) == {"ease", "ials", "popular"}
+    assert set(large.shares) == {"ease", "popular"}
