@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.compute.dataset import Catalog
-from features.compute.decomposition import leading, times
+from features.compute.decomposition import leading
 from features.compute.profiles import scaled_audio
 from features.schema.names import AUDIO_NAMES
 
@@ -35,17 +35,12 @@ class Embeddings:
 
     Attributes:
         vectors: (tracks, dimensions) float32, unit length; a zero row where nothing at all is known.
-        collaborative: (tracks, d) float64, the factors scores are made of; zero rows for tracks without weight and
-            for those that the first d dimensions say nothing of.
-        user_factors: (users, d) float64; `user_factors @ collaborative.T` scores, before popularity.
         content: (tracks, c) float32, the content part by itself, unit length or zero.
         listeners: (tracks,) int64, users with weight on the track.
         confidence: (tracks,) float64 in [0, 1].
     """
 
     vectors: np.ndarray
-    collaborative: np.ndarray
-    user_factors: np.ndarray
     content: np.ndarray
     listeners: np.ndarray
     confidence: np.ndarray
@@ -71,7 +66,7 @@ def build_embeddings(
         seed: for the decomposition and the projections.
         threads: to use; they change nothing.
     """
-    user_factors, track_factors = scaled_svd(weights, dimensions=dimensions, seed=seed, threads=threads)
+    track_factors = scaled_svd(weights, dimensions=dimensions, seed=seed, threads=threads)
     content, known_share = content_vectors(catalog, dimensions=content_dimensions, seed=seed)
     listeners = np.bincount(weights.indices, minlength=weights.shape[1])
     evidence = listeners / (listeners + EVIDENCE_LISTENERS)
@@ -86,8 +81,6 @@ def build_embeddings(
     )
     return Embeddings(
         unit_rows(joined).astype(np.float32),
-        track_factors,
-        user_factors,
         content,
         listeners,
         1.0 - (1.0 - evidence) * (1.0 - known_share / 2.0),
@@ -110,15 +103,14 @@ def degree_scaled(weights: sp.csr_matrix) -> sp.csr_matrix:
     return scaled
 
 
-def scaled_svd(
-    weights: sp.csr_matrix, *, dimensions: int, seed: int, threads: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Users' and tracks' factors of the degree-scaled weights; the same for any number of threads.
+def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int, threads: int = 1) -> np.ndarray:
+    """Tracks' factors of the degree-scaled weights; the same for any number of threads.
 
     Returns:
-        (users, d) and (tracks, d) float64: the scaled matrix times the right singular vectors, and those vectors.
-        Signs are fixed; the order is by singular value. d is `dimensions`, or half the lesser of users and tracks
-        if that is less: with all dimensions the product is the matrix itself and says nothing of a track unheard.
+        (tracks, d) float64: the right singular vectors. Users' factors, of which nothing is made here, are the scaled
+        matrix times these. Signs are fixed; the order is by singular value. d is `dimensions`, or half the lesser of
+        users and tracks if that is less: with all dimensions the product is the matrix itself and says nothing of a
+        track unheard. Rows are zero for tracks without weight and for those that the first d say nothing of.
 
     Source:
         Cremonesi, Koren & Turrin (2010), "Performance of recommender algorithms on top-n recommendation tasks"
@@ -127,7 +119,7 @@ def scaled_svd(
     scaled = degree_scaled(weights)
     rank = min(dimensions, (min(weights.shape) + 1) // 2)
     if rank == 0 or weights.nnz == 0:
-        return np.zeros((weights.shape[0], 0)), np.zeros((weights.shape[1], 0))
+        return np.zeros((weights.shape[1], 0))
     if weights.shape[0] * weights.shape[1] <= EXACT_SVD_CELLS:
         _, values, right = np.linalg.svd(scaled.toarray(), full_matrices=False)
         right, values = right[:rank], values[:rank]
@@ -137,7 +129,7 @@ def scaled_svd(
     largest = np.argmax(np.abs(right), axis=1)
     right = right * np.sign(right[np.arange(len(right)), largest])[:, None]
     right[:, np.linalg.norm(right, axis=0) < ROUNDING] = 0.0  # tracks without weight, or outside these dimensions
-    return times(scaled, right.T, threads=threads), right.T.copy()
+    return right.T.copy()
 
 
 def content_vectors(catalog: Catalog, *, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -163,8 +163,6 @@ def _build(
         aligned = _aligned(dataset, embeddings, reference)
         files.write("track_embedding", outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days))
     checks += check_embeddings(aligned.vectors, embeddings.confidence)
-    # lists are made without them
-    embeddings = replace(embeddings, collaborative=np.zeros((0, 0)), user_factors=np.zeros((0, 0)))
     with stages("similar users"):
         similar = similar_users(
             interactions.plays,

@@ -14,9 +14,11 @@ def drawn(seed: int, rows: int, columns: int) -> sp.csr_matrix:
     return sp.csr_matrix(np.where(rng.random((rows, columns)) < 0.5, dense, 0.0))
 
 
+@pytest.mark.parametrize("single", [0, 1 << 20])
 @pytest.mark.parametrize("shape", [(300, 80), (80, 300), (40, 1), (1, 40), (7, 5)])
-def test_they_are_those_of_the_dense_decomposition(shape, monkeypatch):
-    monkeypatch.setattr(decomposition, "QR_ROWS", 64)
+def test_they_are_those_of_the_dense_decomposition(shape, single, monkeypatch):
+    monkeypatch.setattr(decomposition, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(decomposition, "SINGLE_ENTRIES", single)
     matrix, rank = drawn(1, *shape), min(4, *shape)
     values, right = leading(matrix, rank, seed=1)
     _, expected, vectors = np.linalg.svd(matrix.toarray(), full_matrices=False)
@@ -41,7 +43,10 @@ def test_far_apart_values_are_found_too():
     np.testing.assert_allclose(values, np.geomspace(1.0, 1e-6, 6), rtol=1e-6)
 
 
-def test_neither_threads_nor_shards_change_a_bit(monkeypatch):
+@pytest.mark.parametrize("single", [0, 1 << 20])
+def test_neither_threads_nor_shards_change_a_bit(single, monkeypatch):
+    monkeypatch.setattr(decomposition, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(decomposition, "SINGLE_ENTRIES", single)
     matrix, dense = drawn(4, 300, 80), np.random.default_rng(4).normal(size=(80, 21))
     plain = times(matrix, dense)
     np.testing.assert_allclose(plain, matrix.toarray() @ dense, atol=1e-12)

@@ -12,6 +12,7 @@ from features.compute.dataset import build_dataset
 from features.compute.embeddings import (
     build_embeddings,
     content_vectors,
+    degree_scaled,
     name_directions,
     scaled_svd,
     standardized_audio,
@@ -28,6 +29,12 @@ def random_weights(seed: int, users: int = 30, tracks: int = 40, density: float 
     weights = sp.random(users, tracks, density, format="csr", rng=np.random.default_rng(seed))
     weights.sort_indices()
     return weights
+
+
+def factors(weights: sp.csr_matrix, *, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of users and tracks: a score is the product of the two."""
+    tracks = scaled_svd(weights, dimensions=dimensions, seed=1)
+    return degree_scaled(weights) @ tracks, tracks
 
 
 def two_scenes() -> dict:
@@ -114,7 +121,7 @@ def test_a_track_that_the_kept_dimensions_say_nothing_of_has_no_direction(seed, 
     people, songs = rng.permutation(22), rng.permutation(17)
     weights = scenes[people][:, songs].tocsr()
     weights.sort_indices()
-    users, tracks = scaled_svd(weights, dimensions=2, seed=0)
+    users, tracks = factors(weights, dimensions=2)
     assert tracks.shape[1] == 2
     assert np.array_equal(~tracks.any(axis=1), songs >= 13)
     assert np.array_equal(~users.any(axis=1), people >= 17)
@@ -122,21 +129,21 @@ def test_a_track_that_the_kept_dimensions_say_nothing_of_has_no_direction(seed, 
 
 def test_half_the_dimensions_at_most_so_that_the_table_is_not_learned_by_heart():
     weights = random_weights(0, users=6, tracks=20)
-    users, tracks = scaled_svd(weights, dimensions=48, seed=0)
+    users, tracks = factors(weights, dimensions=48)
     assert tracks.shape == (20, 3)
     assert np.abs((users @ tracks.T)[weights.toarray() == 0]).max() > 1e-3
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (3, 4)])
 def test_without_weights_there_are_no_factors(shape):
-    users, tracks = scaled_svd(sp.csr_matrix(shape), dimensions=8, seed=0)
+    users, tracks = factors(sp.csr_matrix(shape), dimensions=8)
     assert users.shape == (shape[0], 0)
     assert tracks.shape == (shape[1], 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (9, 9)])
 def test_of_rank_one_there_is_one_dimension(shape):
-    users, tracks = scaled_svd(sp.csr_matrix(np.ones(shape)), dimensions=8, seed=0)
+    users, tracks = factors(sp.csr_matrix(np.ones(shape)), dimensions=8)
     assert users.shape == (shape[0], 1)
     assert lengths(tracks) == pytest.approx(1 / np.sqrt(shape[1]))
 
@@ -144,19 +151,19 @@ def test_of_rank_one_there_is_one_dimension(shape):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_exact_and_the_randomized_decomposition_agree(seed, monkeypatch):
     weights = random_weights(seed)
-    exact = scaled_svd(weights, dimensions=6, seed=1)
+    exact = factors(weights, dimensions=6)
     monkeypatch.setattr(embeddings, "EXACT_SVD_CELLS", 0)
-    randomized = scaled_svd(weights, dimensions=6, seed=1)
+    randomized = factors(weights, dimensions=6)
     for one, other in zip(exact, randomized, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)  # the signs too
-    again = scaled_svd(weights, dimensions=6, seed=1)
+    again = factors(weights, dimensions=6)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(randomized, again, strict=True))
 
 
 def test_the_randomized_decomposition_finds_the_rank_too(monkeypatch):
     monkeypatch.setattr(embeddings, "EXACT_SVD_CELLS", 0)
     weights = sp.csr_matrix(sp.block_diag([np.ones((8, 6)), np.ones((7, 9))]))
-    users, tracks = scaled_svd(weights, dimensions=10, seed=1)
+    users, tracks = factors(weights, dimensions=10)
     assert users.shape == (15, 2)
     assert tracks.shape == (15, 2)
 
@@ -164,7 +171,7 @@ def test_the_randomized_decomposition_finds_the_rank_too(monkeypatch):
 @pytest.mark.parametrize("cells", [0, 4_000_000])
 def test_the_largest_entry_of_each_dimension_is_positive(cells, monkeypatch):
     monkeypatch.setattr(embeddings, "EXACT_SVD_CELLS", cells)
-    _, tracks = scaled_svd(random_weights(5), dimensions=6, seed=2)
+    tracks = scaled_svd(random_weights(5), dimensions=6, seed=2)
     largest = np.abs(tracks).argmax(axis=0)
     assert (tracks[largest, np.arange(6)] > 0).all()
 
@@ -225,7 +232,6 @@ def test_in_any_world_vectors_have_unit_length_or_nothing_is_known(seed, users, 
     assert (size[named] > 0).all()
     assert ((made.confidence >= 0) & (made.confidence <= 1)).all()
     assert made.vectors.dtype == np.float32
-    assert np.isfinite(made.user_factors).all()
 
 
 @given(st.integers(0, 10_000))
