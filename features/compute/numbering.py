@@ -134,15 +134,19 @@ def in_order(columns: dict[str, np.ndarray], users: int) -> Plays:
     Users are counted, and each one's plays are sorted by themselves: no order of all plays is held.
 
     Args:
-        columns: of plays, by name; they are taken out, so that each can be let go of once it has been moved.
+        columns: of plays, by name; they are taken out and written over, each is let go of once it has been moved.
         users: how many; all numbers are below.
     """
     user = columns.pop("user")
     starts = np.zeros(users + 1, np.int64)
     ascending = _counted(user, starts)
     np.cumsum(starts, out=starts)
+    # where each play goes, in the room of who played it, unless there are more plays than such a number can tell
+    place = user if len(user) <= np.iinfo(user.dtype).max else np.empty(len(user), np.int64)
+    if not ascending:
+        _place(user, starts[:-1].copy(), place)
     track, played_at, completion = (
-        columns.pop(name) if ascending else grouped(columns.pop(name), user, starts[:-1].copy())
+        columns.pop(name) if ascending else _moved(columns.pop(name), place)
         for name in ("track", "played_at", "completion")
     )
     user = np.repeat(np.arange(users, dtype=np.int32), np.diff(starts))
@@ -196,6 +200,24 @@ def _counted(user: np.ndarray, after: np.ndarray) -> bool:
         if row > 0 and user[row] < user[row - 1]:
             ascending = False
     return ascending
+
+
+@numba.njit(nogil=True, cache=True)
+def _place(user: np.ndarray, after: np.ndarray, place: np.ndarray) -> None:
+    """Writes where each play goes among those of all users in order; `after`, where each user's begin, is used up."""
+    for row in range(len(user)):
+        number = user[row]
+        place[row] = after[number]
+        after[number] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _moved(column: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(n,) each value of a column where its place says."""
+    moved = np.empty_like(column)
+    for row in range(len(column)):
+        moved[np.uint64(place[row])] = column[row]
+    return moved
 
 
 @numba.njit(nogil=True, cache=True)

@@ -11,7 +11,7 @@ from worlds import AS_OF, Row, play, random_world, shuffled, tables, track
 
 from features.compute.dataset import Dataset, build_dataset
 from features.compute.newest import Wanted, newest_words
-from features.compute.numbering import Numbering, Pieces, in_order, renumber
+from features.compute.numbering import Numbering, Pieces, _moved, _place, in_order, renumber
 
 COLUMNS = ("user", "track", "played_at", "completion")
 
@@ -135,6 +135,16 @@ def test_many_plays_of_one_moment_are_sorted_as_well():
     columns = {"user": nothing.astype(np.int32), "track": track_, "played_at": nothing}
     plays = in_order(columns | {"completion": np.ones(len(track_), np.float32)}, 1)
     np.testing.assert_array_equal(plays.track, np.sort(track_))
+
+
+def test_where_plays_go_is_the_same_written_over_users_and_in_wider_numbers():
+    user = np.random.default_rng(3).integers(0, 9, 200, np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=9))])[:-1]
+    wide, written_over = np.empty(200, np.int64), user.copy()
+    _place(user, starts.copy(), wide)
+    _place(written_over, starts.copy(), written_over)
+    assert wide.tolist() == written_over.tolist() == np.argsort(np.argsort(user, kind="stable")).tolist()
+    np.testing.assert_array_equal(_moved(user, wide), np.sort(user))
 
 
 def test_numbers_are_given_as_ids_are_met_and_ordered_in_the_end():
