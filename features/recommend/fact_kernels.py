@@ -8,6 +8,8 @@ similar users, each read once, and what is listed. Working memory: an integer a 
 import numpy as np
 from numba import njit
 
+from features.compute.gather import LOW, ONE, SIX
+
 
 @njit(nogil=True, cache=True)
 def _count(
@@ -134,10 +136,12 @@ def count_neighbors(
         count: (p,), written; 0 for nobody.
         least: (p,), written; 0 for nobody.
     """
-    place = np.full(tracks, -1, np.int64)
+    # most that others play is not listed: a bit each tells, all of which stay in the processor's nearest cache
+    place, among = np.empty(tracks, np.int64), np.zeros((tracks >> 6) + 1, np.uint64)
     for row in range(start, stop):
         for pair in range(begin[row], begin[row + 1]):
             place[track[pair]] = pair
+            among[track[pair] >> 6] |= ONE << np.uint64(track[pair] & 63)
             count[pair], least[pair] = 0, 0
         user = users[row]
         for number in range(neighbors.shape[1]):
@@ -145,13 +149,14 @@ def count_neighbors(
             if other < 0:
                 continue
             for at in range(heard_begin[other], heard_begin[other + 1]):
-                pair = place[heard_track[at]]
-                if pair >= 0:
+                heard = np.uint64(heard_track[at])
+                if (among[heard >> SIX] >> (heard & LOW)) & ONE:
+                    pair = place[heard]
                     if count[pair] == 0 or common[user, number] < least[pair]:
                         least[pair] = common[user, number]
                     count[pair] += 1
         for pair in range(begin[row], begin[row + 1]):
-            place[track[pair]] = -1
+            among[track[pair] >> 6] = np.uint64(0)
 
 
 @njit(nogil=True, cache=True)

@@ -31,7 +31,7 @@ from features.recommend.models.neighbors import NearTracks
 
 BY_NEIGHBORS, BY_ARTIST, BY_GENRE, NEW, POPULAR, OWN = 250, 80, 60, 20, 100, 200
 """Tracks of each source at most."""
-OF_AN_ARTIST, NEW_OF_AN_ARTIST, OF_A_GENRE = 20, 5, 200
+OF_AN_ARTIST, NEW_OF_AN_ARTIST, OF_A_GENRE = 20, 5, 100
 """Tracks of an artist or a genre that are proposed to anybody."""
 
 
