@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.near_kernels import add_up_nearest, windows_of
 from features.compute.nearest import SHARDS_A_THREAD, compressed, offer
 from features.compute.numbering import grouped, sort_each
 from features.compute.shards import even_ranges, over_shards
@@ -34,11 +35,21 @@ class Sequences:
     worth: np.ndarray
 
 
-def in_sequence(worth: sp.csr_matrix, at: np.ndarray) -> Sequences:
-    """The rows of (users, tracks) float32 CSR in the order of (pairs,) moments. Nothing given is changed."""
-    track, moment, value = worth.indices.astype(np.int32), at.copy(), worth.data.astype(np.float32)
+def in_sequence(worth: sp.csr_matrix, at: np.ndarray, threads: int | None = None) -> Sequences:
+    """The rows of (users, tracks) float32 CSR in the order of (pairs,) moments. Nothing given is changed.
+
+    On so many threads, numba's by default; they change nothing.
+    """
+    threads = numba.get_num_threads() if threads is None else threads
+    track, moment, value = np.empty(worth.nnz, np.int32), np.empty_like(at), np.empty(worth.nnz, np.float32)
     starts = worth.indptr.astype(np.int64)
-    sort_each(starts, track, moment, value)
+
+    def shard(start: int, stop: int) -> None:
+        own = slice(starts[start], starts[stop])
+        track[own], moment[own], value[own] = worth.indices[own], at[own], worth.data[own]
+        sort_each(starts[start : stop + 1], track, moment, value)
+
+    over_shards(shard, even_ranges(np.diff(starts) + 1, threads * SHARDS_A_THREAD), threads)
     return Sequences(starts, track, moment, value)
 
 
@@ -87,15 +98,18 @@ def nearest_sources(
     threads = numba.get_num_threads() if threads is None else threads
     tracks = len(source)
     places, met = _places_of(of, tracks)
-    owner = np.repeat(np.arange(len(of.starts) - 1, dtype=np.int32), np.diff(of.starts))
+    window = windows_of(of.starts, of.at, len(decay) - 1)
+    own = np.repeat(scale.astype(np.float32), np.diff(of.starts)) * of.worth
+    worth = np.zeros(0, np.float32) if (of.worth == 1.0).all() else of.worth
+    decays = np.outer([1.0, (1.0 + backward) / 2.0, backward], decay)
     width = min(k, max(tracks - 1, 0))
     found = np.full((tracks, width), -1, np.int32)
     values = np.zeros((tracks, width), np.float32)
 
     def shard(start: int, stop: int) -> None:
-        _nearest_sources(
-            *(start, stop, places, met, owner, of.starts, of.track, of.at, of.worth),
-            *(scale, decay, backward, source, target, found, values),
+        add_up_nearest(
+            *(start, stop, places, met, window, own, of.track, worth),
+            *(decays, source, target, found, values),
         )
 
     if width:
@@ -180,61 +194,6 @@ def _add_places(starts: np.ndarray, track: np.ndarray, at: np.ndarray, total: np
             for row in range(begin, end):
                 total[track[row]] += place
             begin = end
-
-
-@numba.njit(nogil=True, cache=True)
-def _nearest_sources(
-    start: int,
-    stop: int,
-    places: np.ndarray,
-    met: np.ndarray,
-    owner: np.ndarray,
-    starts: np.ndarray,
-    track: np.ndarray,
-    at: np.ndarray,
-    worth: np.ndarray,
-    scale: np.ndarray,
-    decay: np.ndarray,
-    backward: float,
-    source: np.ndarray,
-    target: np.ndarray,
-    found: np.ndarray,
-    values: np.ndarray,
-) -> None:
-    """Fills `found` and `values` for tracks [start, stop)."""
-    total = np.zeros(len(source))
-    touched = np.empty(len(source), np.int32)
-    seen = np.zeros(len(source), np.bool_)
-    reach = len(decay) - 1
-    tied = (1.0 + backward) / 2.0
-    for number in range(start, stop):
-        count = 0
-        for place in range(places[number], places[number + 1]):
-            row = met[place]
-            user = owner[row]
-            own = scale[user] * worth[row]
-            for other in range(max(row - reach, starts[user]), min(row + reach + 1, starts[user + 1])):
-                if other == row:
-                    continue
-                value = own * worth[other] * decay[abs(row - other)]
-                if at[other] == at[row]:
-                    value *= tied
-                elif other > row:
-                    value *= backward
-                near = track[other]
-                if not seen[near]:
-                    seen[near] = True
-                    touched[count] = near
-                    count += 1
-                total[near] += value
-        held = 0
-        for place in range(count):
-            near = touched[place]
-            value = np.float32(total[near] * source[near] * target[number])
-            if value > 0:
-                held = offer(found[number], values[number], held, near, value)
-            total[near] = 0.0
-            seen[near] = False
 
 
 @numba.njit(nogil=True, cache=True)
