@@ -111,7 +111,7 @@ def _there_and_back(matrix: sp.csr_matrix, data: np.ndarray, basis: np.ndarray, 
     """(m, k): the transposed matrix times the matrix times `basis`, of its type. `data` is the matrix's, likewise."""
 
     def shard(start: int, stop: int) -> np.ndarray:
-        total = _lines(*basis.shape, basis.dtype)
+        total = _lines(basis.shape[0], basis.shape[1], basis.dtype)
         _add_there_and_back(start, stop, matrix.indptr, matrix.indices, data, basis, total)
         return total
 

@@ -6,7 +6,9 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.events import event_ranges, note_places
 from features.compute.interactions import MS_A_DAY, Plays
+from features.compute.shards import over_shards
 from features.compute.weights import SKIPPED
 
 
@@ -27,22 +29,34 @@ class Heard:
     days_lately: np.ndarray
 
 
-def heard_of(events: Plays, played: sp.csr_matrix, *, lately_ms: int) -> Heard:
+def heard_of(events: Plays, played: sp.csr_matrix, *, lately_ms: int, threads: int | None = None) -> Heard:
     """Counts.
 
     Args:
         events: by user and time; skipped ones don't count.
         played: (users, tracks) CSR with an entry for every pair of the events, indices sorted.
         lately_ms: how far back from the newest play of all "lately" reaches; less than 250 days.
+        threads: to use, those of numba by default; they change nothing.
     """
+    threads = numba.get_num_threads() if threads is None else threads
+    ranges = event_ranges(events.user, threads)
     skip = np.float32(SKIPPED)
     counts, days = np.zeros(played.nnz, np.int32), np.zeros(played.nnz, np.uint8)
     first, last = np.zeros(played.nnz, np.int64), np.zeros(played.nnz, np.int32)
-    since = _newest(events.played_at, events.completion, skip) - lately_ms
-    _note(
-        *(played.indptr, played.indices, events.user, events.track, events.played_at, events.completion),
-        *(skip, since, counts, first, last, days),
+    newest = over_shards(
+        lambda start, stop: _newest(events.played_at[start:stop], events.completion[start:stop], skip), ranges, threads
     )
+    since = max(newest) - lately_ms
+
+    def shard(start: int, stop: int) -> None:
+        _note(
+            *(start, stop, played.indptr, played.indices),
+            *(events.user, events.track, events.played_at, events.completion),
+            *(skip, since),
+            *(np.empty(played.shape[1], np.int64), counts, first, last, days),
+        )
+
+    over_shards(shard, ranges, threads)
     kept = counts > 0
     indptr = np.concatenate([[0], np.cumsum(kept)])[played.indptr].astype(played.indptr.dtype)
     # one after the other, so that there are never two of all
@@ -65,6 +79,8 @@ def _newest(played_at: np.ndarray, completion: np.ndarray, skip: np.floating) ->
 
 @numba.njit(nogil=True, cache=True)
 def _note(
+    start: int,
+    stop: int,
     indptr: np.ndarray,
     indices: np.ndarray,
     user: np.ndarray,
@@ -73,21 +89,20 @@ def _note(
     completion: np.ndarray,
     skip: np.floating,
     since: int,
+    place: np.ndarray,
     counts: np.ndarray,
     first: np.ndarray,
     last: np.ndarray,
     days: np.ndarray,
 ) -> None:
-    for event in range(len(user)):
+    who = -1
+    for event in range(start, stop):
         if completion[event] < skip:
             continue
-        low, high = indptr[user[event]], indptr[user[event] + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if indices[middle] < track[event]:
-                low = middle + 1
-            else:
-                high = middle
+        if user[event] != who:
+            who = user[event]
+            note_places(indices, indptr[who], indptr[who + 1], place)
+        low = place[np.uint64(track[event])]
         at = played_at[event]
         # in the order of time, so a new day is one that the last play was not on
         if at > since and (days[low] == 0 or at // MS_A_DAY != last[low]):
