@@ -41,16 +41,18 @@ def best_by(scores: np.ndarray, able: np.ndarray, most: int) -> set[int]:
 @pytest.mark.parametrize("include_heard", [False, True])
 @settings(max_examples=10, deadline=None)
 @given(seed=SEEDS)
-def test_each_source_proposes_its_best_and_nothing_stands_twice(include_heard, seed, monkeypatch_module):
-    for name, most in (("BY_NEIGHBORS", 5), ("BY_ARTIST", 4), ("BY_GENRE", 3), ("NEW", 2), ("POPULAR", 3), ("OWN", 4)):
-        monkeypatch_module.setattr(shortlists, name, most)
+def test_each_source_proposes_its_best_and_nothing_stands_twice(include_heard, seed):
     history = random_history(seed)
     model = ItemKNN().fit(history)
     listeners, known = history.listeners, (history.weights > 0).tocsr()
     known.sort_indices()
-    made = Shortlists.of(history, [model], listeners, known, include_heard=include_heard)
     users = np.array([4, 0, 29])
-    found = made.tracks_of(users)
+    few = {"BY_NEIGHBORS": 5, "BY_ARTIST": 4, "BY_GENRE": 3, "NEW": 2, "POPULAR": 3, "OWN": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, most in few.items():
+            patch.setattr(shortlists, name, most)
+        made = Shortlists.of(history, [model], listeners, known, include_heard=include_heard)
+        found = made.tracks_of(users)
     assert found.shape == (3, made.width)
     near, artist = (model.scored_ @ model.similarity_).toarray(), history.catalog.artist
     popular = set(np.lexsort((np.arange(len(listeners)), -listeners))[:3].tolist())
@@ -68,12 +70,6 @@ def test_each_source_proposes_its_best_and_nothing_stands_twice(include_heard, s
         else:
             assert not set(np.flatnonzero(heard).tolist()) & set(tracks) - popular
         assert set(artist[tracks].tolist()) & set(artist[heard].tolist())
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
 
 
 @given(SEEDS, st.booleans())
