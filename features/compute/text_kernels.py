@@ -14,7 +14,7 @@ A table is four arrays and a count:
     ends: (room + 1,) int64: number n's bytes are those from ends[n] to ends[n + 1].
     kept: (room,) uint8, the bytes of all texts one after the other.
 
-Cost: 40 ns a text at a million texts of 28 bytes, a tenth of what one at a time takes.
+Cost: 60 ns for a known text of 28 bytes among a million; one look after another takes 420.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 The plain way is a dict of Python strings, and Arrow's `index_in` hashes all known texts anew for each piece: at a
 million ids that took a third of numbering. Here each text of a piece is hashed once and looked for in what is known
-(`compute/text_kernels.py`). Held besides the texts: 24 to 40 bytes each.
+(`compute/text_kernels.py`). Held besides the texts: 24 to 48 bytes each.
 """
 
 from collections.abc import Callable
