@@ -1,5 +1,6 @@
 """User profiles: one vector of named dimensions a listener."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ import scipy.sparse as sp
 from features.compute.activity import FIXED_POINT, Activity, count_activity, recent_and_fresh
 from features.compute.dataset import Catalog
 from features.compute.interactions import MS_A_DAY, Interactions, Plays
+from features.compute.profile_sums import evenness_sums, listeners_of, weighted_sums
+from features.compute.runner import Threads
 from features.schema.names import AUDIO_FEATURES, AUDIO_NAMES
 
 # What a feature is divided by, after its lowest usual value is taken off, to lie in 0..1 beside the ratios.
@@ -46,9 +49,21 @@ class Profiles:
 
 
 def build_profiles(
-    interactions: Interactions, plays: Plays, catalog: Catalog, *, as_of_ms: int, top_genres: int
+    interactions: Interactions, plays: Plays, catalog: Catalog, *, as_of_ms: int, top_genres: int, threads: int = 1
 ) -> Profiles:
-    """One profile for each user with at least one play.
+    """What `profiles_in_blocks` gives, when all of them are made."""
+    profiles, made = profiles_in_blocks(
+        interactions, plays, catalog, as_of_ms=as_of_ms, top_genres=top_genres, threads=threads
+    )
+    for _ in made:
+        pass
+    return profiles
+
+
+def profiles_in_blocks(
+    interactions: Interactions, plays: Plays, catalog: Catalog, *, as_of_ms: int, top_genres: int, threads: int = 1
+) -> tuple[Profiles, Iterator[slice]]:
+    """One profile for each user with at least one play, made while the iterator is asked for the rows that are.
 
     Audio means and spreads and genre shares are weighted by the interaction weights, so that they follow what
     the listener is drawn to; rhythm, rates and activity count plays. Hours and weekdays are in UTC.
@@ -62,35 +77,34 @@ def build_profiles(
         catalog: by track number.
         as_of_ms: the moment that windows are counted back from.
         top_genres: how many genres get a dimension of their own; the rest share `genre_other`.
+        threads: one or more; they change nothing.
+
+    Returns:
+        The profiles, whose vectors and confidence are not there yet, and ranges of rows that are, one after the other.
     """
-    counts = np.asarray(interactions.plays.sum(axis=1)).ravel()
-    users = np.nonzero(counts)[0].astype(np.int32)
-    known = _Known(
-        count_activity(plays, len(counts), as_of_ms=as_of_ms, windows_days=WINDOWS_DAYS),
-        *recent_and_fresh(plays, interactions.plays, as_of_ms - DISCOVERY_DAYS * MS_A_DAY),
-        top_genres_of(interactions.plays, catalog, top_genres),
-        popularity_rank(interactions),
-    )
-    dimensions: tuple[str, ...] = ()
-    vectors = np.zeros((len(users), 0))
-    coverage = np.zeros(len(users))
-    for start in range(0, max(len(users), 1), BLOCK_USERS):
-        block = slice(start, start + BLOCK_USERS)
-        columns, coverage[block] = _block(interactions, catalog, known, users[block])
-        if start == 0:
-            dimensions, vectors = tuple(columns), np.empty((len(users), len(columns)))
-        for number, column in enumerate(columns.values()):
-            vectors[block, number] = column
-    evidence = counts[users] / (counts[users] + EVIDENCE_PLAYS)
+    known = _known(interactions, plays, catalog, as_of_ms=as_of_ms, top_genres=top_genres, threads=threads)
+    users = np.nonzero(known.plays)[0].astype(np.int32)
+    dimensions = tuple(_block(interactions, catalog, known, users[:0])[0])
     first = np.minimum(known.activity.first_at[users], as_of_ms)
-    return Profiles(
+    profiles = Profiles(
         users,
         dimensions,
-        vectors,
-        evidence * (1.0 + coverage) / 2.0,
+        np.empty((len(users), len(dimensions))),
+        np.empty(len(users)),
         np.diff(interactions.plays.indptr)[users].astype(np.int64),
         -((first - as_of_ms) // MS_A_DAY),
     )
+
+    def make(rows: slice) -> slice:
+        columns, coverage = _block(interactions, catalog, known, users[rows])
+        for number, column in enumerate(columns.values()):
+            profiles.vectors[rows, number] = column
+        counts = known.plays[users[rows]]
+        profiles.confidence[rows] = counts / (counts + EVIDENCE_PLAYS) * (1.0 + coverage) / 2.0
+        return rows
+
+    blocks = [slice(start, start + BLOCK_USERS) for start in range(0, len(users), BLOCK_USERS)]
+    return profiles, Threads(threads).ordered(make, (), blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,32 +116,77 @@ class _Known:
         recent: (users,) int64, distinct tracks of late.
         fresh: (users,) int64, of those the ones not played before.
         genres: (genres,) bool, which have a dimension.
-        rank: (tracks,) float64 in 0..1, popularity.
+        shares: (tracks, genres that have one) float64 CSR: each of a track's genres, as a share.
+        said: (tracks, k) float64: what else is weighed of a track, in the columns that `_Said` names.
+        plays: (users,) int64.
+        weight: (users,) float64, the sum of each user's weights.
+        logs: count · log(count), by count.
     """
 
     activity: Activity
     recent: np.ndarray
     fresh: np.ndarray
     genres: np.ndarray
-    rank: np.ndarray
+    shares: sp.csr_matrix
+    said: np.ndarray
+    plays: np.ndarray
+    weight: np.ndarray
+    logs: np.ndarray
+
+
+class _Said:
+    """Columns of what is said of a track."""
+
+    AUDIO = len(AUDIO_NAMES)
+    HAS, VALUE, SQUARE = slice(0, AUDIO), slice(AUDIO, 2 * AUDIO), slice(2 * AUDIO, 3 * AUDIO)
+    COSINE, SINE, ANY, OTHER_GENRES, RANK = range(3 * AUDIO, 3 * AUDIO + 5)
+    WIDTH = 3 * AUDIO + 5
+
+
+def _known(
+    interactions: Interactions, plays: Plays, catalog: Catalog, *, as_of_ms: int, top_genres: int, threads: int
+) -> _Known:
+    counts = np.asarray(interactions.plays.sum(axis=1)).ravel()
+    activity = count_activity(plays, len(counts), as_of_ms=as_of_ms, windows_days=WINDOWS_DAYS, threads=threads)
+    recent, fresh = recent_and_fresh(plays, interactions.plays, as_of_ms - DISCOVERY_DAYS * MS_A_DAY, threads)
+    genres = top_genres_of(interactions.plays, catalog, top_genres, threads)
+    per_track = np.diff(catalog.genres.indptr)
+    split = catalog.genres.astype(np.float64)
+    split.data /= np.repeat(per_track, per_track)
+    said = np.empty((interactions.weights.shape[1], _Said.WIDTH))
+    scaled = scaled_audio(catalog.audio)
+    has = ~np.isnan(scaled)
+    said[:, _Said.HAS], said[:, _Said.VALUE] = has, np.where(has, scaled, 0.0)
+    said[:, _Said.SQUARE] = said[:, _Said.VALUE] ** 2
+    key = AUDIO_NAMES.index("key")
+    angle = said[:, _Said.VALUE][:, key] * (2 * np.pi / PITCH_CLASSES)
+    said[:, _Said.COSINE], said[:, _Said.SINE] = np.cos(angle) * has[:, key], np.sin(angle) * has[:, key]
+    said[:, _Said.ANY] = has.any(axis=1)
+    said[:, _Said.OTHER_GENRES] = np.asarray(split[:, ~genres].sum(axis=1)).ravel()
+    said[:, _Said.RANK] = popularity_rank(interactions)
+    weight = np.asarray(interactions.weights.sum(axis=1)).ravel()
+    number = np.arange(1, int(counts.max(initial=0)) + 1, dtype=np.float64)
+    logs = np.concatenate([[0.0], number * np.log(number)])
+    return _Known(activity, recent, fresh, genres, split[:, genres], said, counts, weight, logs)
 
 
 def _block(
     interactions: Interactions, catalog: Catalog, known: _Known, users: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The dimensions of some users by name, and (n,) the share of their weight that has audio features."""
-    weights, played, done = interactions.weights[users], interactions.plays[users], known.activity
-    audio, coverage = audio_dimensions(weights, catalog.audio)
+    sums, shares = weighted_sums(interactions.weights, users, known.said, known.shares)
+    done = known.activity
     columns = (
-        audio
-        | genre_dimensions(weights, catalog, known.genres)
+        audio_dimensions(sums)
+        | genre_dimensions(shares, sums[:, _Said.OTHER_GENRES], catalog, known.genres)
         | rhythm_dimensions(done.by_hour[users], done.by_weekday[users])
-        | rate_dimensions(done, users, played, known)
-        | variety_dimensions(played, catalog)
-        | taste_for_the_popular(weights, known.rank)
+        | rate_dimensions(users, np.diff(interactions.plays.indptr)[users], known)
+        | variety_dimensions(interactions.plays, users, catalog, known)
+        | taste_for_the_popular(sums, known.weight[users])
         | activity_dimensions(done.recent[users])
     )
-    return columns, coverage
+    with np.errstate(invalid="ignore"):
+        return columns, np.nan_to_num(sums[:, _Said.ANY] / known.weight[users])
 
 
 def scaled_audio(audio: np.ndarray) -> np.ndarray:
@@ -139,60 +198,46 @@ def scaled_audio(audio: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def audio_dimensions(weights: sp.csr_matrix, audio: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """`energy_mean`, `energy_spread` and so on, and the share of each user's weight that has audio features.
+def audio_dimensions(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """`energy_mean`, `energy_spread` and so on, of (n, k) weighted sums.
 
     Mean and spread (standard deviation) of the scaled feature over the tracks that have it. The key is a point
     on a circle of twelve: its mean is the direction of the mean vector, from 0 to below 1 of the circle and NaN
     where keys cancel out; its spread is 1 minus that vector's length (circular variance; Mardia & Jupp 2000,
     section 2.3).
     """
-    scaled = scaled_audio(audio)
-    known = ~np.isnan(scaled)
-    filled = np.where(known, scaled, 0.0)
-    total = weights @ known.astype(np.float64)
+    total, key = sums[:, _Said.HAS], AUDIO_NAMES.index("key")
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (weights @ filled) / total
-        spread = np.sqrt(np.maximum((weights @ filled**2) / total - mean**2, 0.0))
-        key = AUDIO_NAMES.index("key")
-        angle = filled[:, key] * (2 * np.pi / PITCH_CLASSES)
-        cosine = weights @ (np.cos(angle) * known[:, key]) / total[:, key]
-        sine = weights @ (np.sin(angle) * known[:, key]) / total[:, key]
+        mean = sums[:, _Said.VALUE] / total
+        spread = np.sqrt(np.maximum(sums[:, _Said.SQUARE] / total - mean**2, 0.0))
+        cosine, sine = sums[:, _Said.COSINE] / total[:, key], sums[:, _Said.SINE] / total[:, key]
         length = np.hypot(cosine, sine)
         turn = np.round(np.arctan2(sine, cosine) / (2 * np.pi), 12) % 1.0  # rounded, or C is 0 or 1 by chance
         mean[:, key] = np.where(length > NO_DIRECTION, turn, np.nan)
         spread[:, key] = np.maximum(1.0 - length, 0.0)
-        any_known = weights @ known.any(axis=1).astype(np.float64)
-        coverage = np.nan_to_num(any_known / np.asarray(weights.sum(axis=1)).ravel())
     columns = {}
     for position, feature in enumerate(AUDIO_FEATURES):
         columns[f"{feature.name}_mean"] = mean[:, position]
         columns[f"{feature.name}_spread"] = spread[:, position]
-    return columns, coverage
+    return columns
 
 
-def top_genres_of(played: sp.csr_matrix, catalog: Catalog, top_genres: int) -> np.ndarray:
+def top_genres_of(played: sp.csr_matrix, catalog: Catalog, top_genres: int, threads: int = 1) -> np.ndarray:
     """(genres,) bool: the so many genres that most listeners play, ties by name; none that nobody plays."""
-    genres = catalog.genres.astype(np.int64)
-    listeners = np.zeros(genres.shape[1], np.int64)
-    for start in range(0, played.shape[0], BLOCK_USERS):
-        listeners += np.asarray(((played[start : start + BLOCK_USERS] @ genres) > 0).sum(axis=0)).ravel()
+    listeners = listeners_of(played, catalog.genres, threads)
     chosen = np.zeros(len(listeners), bool)
     chosen[np.argsort(-listeners, kind="stable")[:top_genres]] = True
     return chosen & (listeners > 0)
 
 
-def genre_dimensions(weights: sp.csr_matrix, catalog: Catalog, chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """`genre_<name>` for the chosen genres, and `genre_other`.
+def genre_dimensions(
+    shares: np.ndarray, rest: np.ndarray, catalog: Catalog, chosen: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`genre_<name>` for the chosen genres, and `genre_other`, of (n, chosen) weight on each and (n,) on the rest.
 
     Shares of the weight on tracks that have a genre, a track's weight split evenly among its genres; they sum to 1,
     and are NaN for users none of whose tracks has one. Genres that make one name, "hip hop" and "hip_hop", share it.
     """
-    per_track = np.diff(catalog.genres.indptr)
-    split = catalog.genres.astype(np.float64)
-    split.data /= np.repeat(per_track, per_track)
-    shares = (weights @ split[:, chosen]).toarray()  # of all genres at once it would not fit in memory
-    rest = weights @ np.asarray(split[:, ~chosen].sum(axis=1)).ravel()
     columns: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore"):
         total = shares.sum(axis=1) + rest
@@ -212,47 +257,45 @@ def rhythm_dimensions(by_hour: np.ndarray, by_weekday: np.ndarray) -> dict[str, 
     }
 
 
-def rate_dimensions(done: Activity, users: np.ndarray, played: sp.csr_matrix, known: _Known) -> dict[str, np.ndarray]:
+def rate_dimensions(users: np.ndarray, tracks: np.ndarray, known: _Known) -> dict[str, np.ndarray]:
     """Rates of behaviour, each in [0, 1], NaN where nothing is known of it.
 
     `skip_rate`, `completion_rate`: over plays whose completion is known. `repeat_rate`: the share of plays that
     were not the first of their track. `discovery_rate`: of the tracks played in the last 30 days, the share
     never played before that.
     """
+    done = known.activity
     total = done.known[users]
-    counts = np.asarray(played.sum(axis=1)).ravel()
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "skip_rate": done.skipped[users] / total,
             "completion_rate": done.completion[users].astype(np.float64) / FIXED_POINT / total,
-            "repeat_rate": 1.0 - np.diff(played.indptr) / counts,
+            "repeat_rate": 1.0 - tracks / known.plays[users],
             "discovery_rate": known.fresh[users] / known.recent[users],
         }
 
 
-def variety_dimensions(played: sp.csr_matrix, catalog: Catalog) -> dict[str, np.ndarray]:
+def variety_dimensions(
+    played: sp.csr_matrix, users: np.ndarray, catalog: Catalog, known: _Known
+) -> dict[str, np.ndarray]:
     """`track_variety`, `artist_variety`: 0 when all plays go to one, 1 when all are spread evenly over many.
 
     Shannon entropy of the shares of plays, divided by the logarithm of the number of plays, which is the most
     it could be; NaN for a single play, and for artists where none is known.
     """
-    artists = sp.csr_matrix(
-        (
-            np.ones(int((catalog.artist >= 0).sum()), np.int64),
-            (np.nonzero(catalog.artist >= 0)[0], catalog.artist[catalog.artist >= 0]),
-        ),
-        shape=(played.shape[1], len(catalog.artist_names)),
+    by_track, of_artists, by_artist = evenness_sums(
+        played, users, catalog.artist, len(catalog.artist_names), known.logs
     )
-    by_artist = (played.astype(np.int64) @ artists).tocsr()
-    return {"track_variety": _variety(played), "artist_variety": _variety(by_artist)}
+    return {
+        "track_variety": _variety(known.plays[users].astype(np.float64), by_track),
+        "artist_variety": _variety(of_artists.astype(np.float64), by_artist),
+    }
 
 
-def _variety(counts: sp.csr_matrix) -> np.ndarray:
-    total = np.asarray(counts.sum(axis=1)).ravel().astype(np.float64)
-    logs = counts.astype(np.float64)
-    logs.data = logs.data * np.log(logs.data)
+def _variety(total: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """(n,) of the sum of counts and the sum of count · log(count)."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        entropy = np.log(total) - np.asarray(logs.sum(axis=1)).ravel() / total
+        entropy = np.log(total) - logs / total
         return np.where(total > 1, np.clip(entropy / np.log(total), 0.0, 1.0), np.nan)
 
 
@@ -263,10 +306,10 @@ def popularity_rank(interactions: Interactions) -> np.ndarray:
     return np.asarray(np.searchsorted(heard, listeners, side="left") / max(len(heard), 1))
 
 
-def taste_for_the_popular(weights: sp.csr_matrix, rank: np.ndarray) -> dict[str, np.ndarray]:
+def taste_for_the_popular(sums: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
     """`popularity_taste`: the weighted mean, over a user's tracks, of the track's popularity in 0..1."""
     with np.errstate(invalid="ignore"):
-        return {"popularity_taste": (weights @ rank) / np.asarray(weights.sum(axis=1)).ravel()}
+        return {"popularity_taste": sums[:, _Said.RANK] / weight}
 
 
 def activity_dimensions(recent: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from features.compute.heard import Heard
 from features.compute.interactions import Interactions, build_interactions, no_plays
 from features.compute.numbering import Pieces, marked, ordered
 from features.compute.overlaps import similar_users
-from features.compute.profiles import build_profiles
+from features.compute.profiles import profiles_in_blocks
 from features.compute.runner import Runner, Threads
 from features.dates import to_millisecond
 from features.errors import InputError
@@ -57,8 +57,6 @@ ROW_GROUPS = {"user_profile": 1000, "track_embedding": 1000, "similarity": 1000,
 """Rows of a Parquet row group, which is also what one step of the upload writes: a few MB of documents."""
 FEW_USERS = 4
 """Times `ranking.closed_form_limit` that a model of users may have of them."""
-PROFILE_ROWS = 100_000
-"""Profiles that are in memory twice while they are written."""
 SIMILAR_ROWS = 20_000
 """Listeners whose neighbours' ids are in memory as texts at once: some 30 MB."""
 
@@ -132,16 +130,17 @@ def _build(
             threads=budget.threads,
         )
     with stages("profiles"):
-        profiles = build_profiles(
+        profiles, made = profiles_in_blocks(
             interactions,
             dataset.plays,
             dataset.catalog,
             as_of_ms=as_of_ms,
             top_genres=parameters.profiles.top_genres,
+            threads=budget.threads,
         )
         with files.groups("user_profile", outputs.profile_table(dataset, profiles, slice(0)).schema) as add:
-            for start in range(0, len(profiles.users), PROFILE_ROWS):
-                add(outputs.profile_table(dataset, profiles, slice(start, start + PROFILE_ROWS)))
+            for rows in made:
+                add(outputs.profile_table(dataset, profiles, rows))
     checks = [
         *check_profiles(profiles.vectors, profiles.confidence, _players(dataset)),
         check_ranges(profiles.dimensions, profiles.vectors),

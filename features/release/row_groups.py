@@ -4,9 +4,13 @@ Texts that come in dictionaries, inside lists, are written as they are: a page o
 takes two thirds of the CPU time that texts of their own take, for which Parquet makes the same pages. Whoever reads the
 file gets plain texts. Numbers in lists are distinct as a rule, and a dictionary would be tried in vain; byte by byte,
 all first ones first, they are smaller. The highest and lowest value are kept of users alone: nobody looks for others.
+
+Tables are written by a thread, in the order in which they are added, while the next one is made: no more than one is on
+its way.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from features.compute.dictionaries import compacted
 from features.storage import translated_storage_errors
 
 Add = Callable[[pa.Table], None]
-"""Appends some rows, of the file's schema."""
+"""Appends some rows, of the file's schema; what they are made of is not to be written to any more."""
 MOST_DICTIONARY_BYTES = 1 << 26
 """Far above what the texts of a row group come to: beyond it they would be written one by one."""
 
@@ -36,17 +40,23 @@ def row_groups(path: Path, schema: pa.Schema, rows: int) -> Iterator[Add]:
         rows: of a row group.
 
     Raises:
-        StorageError: it can't be written; what is there of it stays, for the caller to remove with its folder.
+        StorageError: it can't be written, which is noticed when the next table is added or at the end; what is there of
+            it stays, for the caller to remove with its folder.
     """
     waiting: list[pa.Table] = []
+    under_way: list[Future[None]] = []
     how = _for_dictionaries(schema) if any(_coded(field.type) for field in schema) else {}
 
-    with translated_storage_errors(path.parent), pq.ParquetWriter(path, schema, compression="zstd", **how) as writer:
+    with (
+        translated_storage_errors(path.parent),
+        pq.ParquetWriter(path, schema, compression="zstd", **how) as writer,
+        ThreadPoolExecutor(1) as behind,
+    ):
 
         def write(group: pa.Table) -> None:
             writer.write_table(_compact(group), row_group_size=rows)
 
-        def add(table: pa.Table) -> None:
+        def take(table: pa.Table) -> None:
             waiting.append(table)
             held = sum(part.num_rows for part in waiting)
             if held < rows:
@@ -57,7 +67,16 @@ def row_groups(path: Path, schema: pa.Schema, rows: int) -> Iterator[Add]:
                 write(together.slice(start, rows))
             waiting[:] = [together.slice(whole)] if held > whole else []
 
+        def settle() -> None:
+            while under_way:
+                under_way.pop().result()
+
+        def add(table: pa.Table) -> None:
+            settle()
+            under_way.append(behind.submit(take, table))
+
         yield add
+        settle()
         rest = pa.concat_tables([schema.empty_table(), *waiting])
         if rest.num_rows:
             write(rest)

@@ -70,3 +70,37 @@ def test_a_row_group_holds_no_texts_but_its_own(tmp_path):
     with pq.ParquetFile(tmp_path / "some.parquet", read_dictionary=["ids.list.element"]) as file:
         ids = [file.read_row_group(n)["ids"].combine_chunks().flatten().dictionary.to_pylist() for n in range(5)]
     assert ids == [["x", "y"], [], ["z", "x", "y"], ["u"], ["y", "w"]]
+
+
+OTHER = pa.table({"number": ["of another type"], "text": ["text"]})
+
+
+def filled(path, *tables: pa.Table) -> list[int]:
+    """The numbers of the tables that were added before an error was raised."""
+    added: list[int] = []
+
+    def fill() -> None:
+        with row_groups(path, TABLE.schema, 1) as add:
+            for number, table in enumerate(tables):
+                add(table)
+                added.append(number)
+
+    with pytest.raises(ValueError, match="schema"):
+        fill()
+    return added
+
+
+def test_what_went_wrong_with_a_table_is_raised_with_the_next_one_or_at_the_end(tmp_path):
+    assert filled(tmp_path / "last.parquet", TABLE, OTHER) == [0, 1]
+    assert filled(tmp_path / "first.parquet", OTHER, TABLE) == [0]
+
+
+def failing(path) -> None:
+    with row_groups(path, TABLE.schema, 1) as add:
+        add(TABLE)
+        raise KeyError
+
+
+def test_a_caller_that_fails_is_heard_even_while_a_table_is_written(tmp_path):
+    with pytest.raises(KeyError):
+        failing(tmp_path / "failed.parquet")
