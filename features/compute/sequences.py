@@ -17,6 +17,11 @@ from features.compute.nearest import SHARDS_A_THREAD, compressed, offer
 from features.compute.numbering import grouped, sort_each
 from features.compute.shards import even_ranges, over_shards
 
+FIRST = np.int64(np.iinfo(np.int64).min)
+"""The sign marks where a history begins."""
+AT_ONCE = 32
+"""Listeners of a track whose next ones are looked at together: a few kB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
@@ -135,12 +140,14 @@ def followers(
     """
     threads = numba.get_num_threads() if threads is None else threads
     places, met = _places_of(of, tracks)
-    stops = np.repeat(of.starts[1:].astype(met.dtype), np.diff(of.starts))
+    packed = np.full(len(of.track) + reach, FIRST, np.int64)  # behind the last history there seems to be another
+    users = even_ranges(np.diff(of.starts) + 1, threads * SHARDS_A_THREAD)
+    over_shards(lambda start, stop: _pack(start, stop, of.starts, of.track, of.at, packed), users, threads)
     width = min(most, max(tracks - 1, 0))
     found, values = np.full((tracks, width), -1, np.int32), np.zeros((tracks, width), np.int32)
 
     def shard(start: int, stop: int) -> None:
-        _followers(start, stop, places, met, stops, of.track, of.at, reach, least, found, values)
+        _followers(start, stop, places, met, packed, reach, least, found, values)
 
     if width:
         over_shards(shard, even_ranges(np.diff(places) + 1.0, threads * SHARDS_A_THREAD), threads)
@@ -197,32 +204,67 @@ def _add_places(starts: np.ndarray, track: np.ndarray, at: np.ndarray, total: np
 
 
 @numba.njit(nogil=True, cache=True)
+def _pack(start: int, stop: int, starts: np.ndarray, track: np.ndarray, at: np.ndarray, packed: np.ndarray) -> None:
+    """Histories [start, stop) as single numbers: the track, above it which moment of the history it is, and `FIRST`.
+
+    What is met together stands together, so that to look at it is to wait for memory once.
+    """
+    for user in range(start, stop):
+        moment = np.int64(0)
+        for row in range(starts[user], starts[user + 1]):
+            if row == starts[user]:
+                packed[row] = FIRST | track[row]
+            else:
+                moment += at[row] != at[row - 1]
+                packed[row] = (moment << 32) | track[row]
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_later(near: np.ndarray, count: np.ndarray, touched: np.ndarray, held: int) -> int:
+    """Counts what stands behind the first of each row and was met later; returns how many tracks are touched then."""
+    for own in range(len(near)):
+        moment = (near[own, 0] & ~FIRST) >> 32
+        for step in range(1, near.shape[1]):
+            other = near[own, step]
+            if other < 0:  # another history begins
+                break
+            if other >> 32 > moment:
+                follower = other & 0xFFFFFFFF
+                if count[follower] == 0:
+                    touched[held] = follower
+                    held += 1
+                count[follower] += 1
+    return held
+
+
+@numba.njit(nogil=True, cache=True)
 def _followers(
     start: int,
     stop: int,
     places: np.ndarray,
     met: np.ndarray,
-    stops: np.ndarray,
-    track: np.ndarray,
-    at: np.ndarray,
+    packed: np.ndarray,
     reach: int,
     least: int,
     found: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """Fills `found` and `values` for tracks [start, stop)."""
+    """Fills `found` and `values` for tracks [start, stop).
+
+    Some listeners' rows are copied before the first is looked at: a processor waits for many at once then.
+    """
     count = np.zeros(len(places) - 1, np.int32)
     touched = np.empty(len(count), np.int32)
+    near = np.empty((AT_ONCE, reach + 1), np.int64)
     for number in range(start, stop):
         held = 0
-        for place in range(places[number], places[number + 1]):
-            row = met[place]
-            for other in range(row + 1, min(row + reach + 1, stops[row])):
-                if at[other] > at[row]:
-                    if count[track[other]] == 0:
-                        touched[held] = track[other]
-                        held += 1
-                    count[track[other]] += 1
+        for begin in range(places[number], places[number + 1], AT_ONCE):
+            size = min(places[number + 1] - begin, AT_ONCE)
+            for own in range(size):
+                row = np.uint64(met[begin + own])
+                for step in range(reach + 1):
+                    near[own, step] = packed[row + np.uint64(step)]
+            held = _count_later(near[:size], count, touched, held)
         kept = 0
         for place in range(held):
             follower = touched[place]
