@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
 from features.compute.dataset import Catalog
-from features.compute.decomposition import leading
+from features.compute.decomposition import RANGES_A_THREAD, leading
+from features.compute.profile_sums import counted
 from features.compute.profiles import scaled_audio
+from features.compute.shards import even_ranges, over_shards
 from features.schema.names import AUDIO_NAMES
 
 USER_SCALING = 0.3
@@ -68,7 +71,7 @@ def build_embeddings(
     """
     track_factors = scaled_svd(weights, dimensions=dimensions, seed=seed, threads=threads)
     content, known_share = content_vectors(catalog, dimensions=content_dimensions, seed=seed)
-    listeners = np.bincount(weights.indices, minlength=weights.shape[1])
+    listeners = counted(weights.indices, weights.shape[1])
     evidence = listeners / (listeners + EVIDENCE_LISTENERS)
     has_content = np.linalg.norm(content, axis=1) > 0
     has_factors = np.any(track_factors != 0, axis=1)
@@ -93,14 +96,34 @@ def unit_rows(matrix: np.ndarray) -> np.ndarray:
     return matrix / np.where(length > 0, length, 1.0)
 
 
-def degree_scaled(weights: sp.csr_matrix) -> sp.csr_matrix:
+def degree_scaled(weights: sp.csr_matrix, threads: int = 1) -> sp.csr_matrix:
     """(users, tracks) CSR: weights as the decomposition sees them, over the powers of both degrees."""
-    user_degree = np.diff(weights.indptr)
-    track_degree = np.bincount(weights.indices, minlength=weights.shape[1])
-    scaled = sp.csr_matrix((weights.data.copy(), weights.indices, weights.indptr), shape=weights.shape)
-    scaled.data *= np.repeat(np.maximum(user_degree, 1) ** -USER_SCALING, user_degree)
-    scaled.data *= np.maximum(track_degree, 1)[weights.indices] ** -TRACK_SCALING
-    return scaled
+    user_degree, track_degree = np.diff(weights.indptr), counted(weights.indices, weights.shape[1])
+    by_user = np.maximum(user_degree, 1) ** -USER_SCALING
+    by_track = np.maximum(track_degree, 1) ** -TRACK_SCALING
+    data = np.empty(weights.nnz)
+    over_shards(
+        lambda start, stop: _scale(start, stop, weights.indptr, weights.indices, weights.data, by_user, by_track, data),
+        even_ranges(user_degree + 1, RANGES_A_THREAD * threads),
+        threads,
+    )
+    return sp.csr_matrix((data, weights.indices, weights.indptr), shape=weights.shape)
+
+
+@njit(nogil=True, cache=True)
+def _scale(
+    start: int,
+    stop: int,
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    by_user: np.ndarray,
+    by_track: np.ndarray,
+    scaled: np.ndarray,
+) -> None:
+    for user in range(start, stop):
+        for entry in range(indptr[user], indptr[user + 1]):
+            scaled[entry] = data[entry] * by_user[user] * by_track[indices[entry]]
 
 
 def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int, threads: int = 1) -> np.ndarray:
@@ -116,7 +139,7 @@ def scaled_svd(weights: sp.csr_matrix, *, dimensions: int, seed: int, threads: i
         Cremonesi, Koren & Turrin (2010), "Performance of recommender algorithms on top-n recommendation tasks"
         (PureSVD), on a matrix scaled by degree; Halko, Martinsson & Tropp (2011) for the decomposition.
     """
-    scaled = degree_scaled(weights)
+    scaled = degree_scaled(weights, threads)
     rank = min(dimensions, (min(weights.shape) + 1) // 2)
     if rank == 0 or weights.nnz == 0:
         return np.zeros((weights.shape[1], 0))
