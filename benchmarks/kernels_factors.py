@@ -4,7 +4,7 @@
 fits 64 factors to the rest in eight sweeps, and ranks all tracks that a listener has not heard; implicit does as many
 sweeps, with its three steps of conjugate gradients. All in turn in one process, BLAS and everything else on one
 thread. What the two minimize differs in how they regularise, so each has the best of as many settings drawn at random.
-Quality is nDCG@100 of the held-out pairs. Then the sparse matrix times 84 columns, by ours and by scipy, and what a
+Quality is nDCG@100 of the held-out pairs. Then the sparse matrix times 80 columns, by ours and by scipy, and what a
 decomposition into 64 dimensions takes.
 """
 
