@@ -78,6 +78,7 @@ def row_groups(path: Path, schema: pa.Schema, rows: int) -> Iterator[Add]:
         yield add
         settle()
         rest = pa.concat_tables([schema.empty_table(), *waiting])
+        waiting.clear()  # who still holds `add` shall not hold what the last rows were cut from
         if rest.num_rows:
             write(rest)
 

@@ -1,5 +1,7 @@
 """A file written table by table is the file of all rows at once, byte for byte."""
 
+import weakref
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,3 +106,14 @@ def failing(path) -> None:
 def test_a_caller_that_fails_is_heard_even_while_a_table_is_written(tmp_path):
     with pytest.raises(KeyError):
         failing(tmp_path / "failed.parquet")
+
+
+def test_who_keeps_the_way_to_add_does_not_keep_what_was_added(tmp_path):
+    numbers = np.arange(25.0)
+    gone = weakref.ref(numbers)
+    table = pa.table({"number": numbers})
+    with row_groups(tmp_path / "some.parquet", table.schema, 10) as add:
+        add(table)
+        del table, numbers
+    assert callable(add)
+    assert gone() is None
