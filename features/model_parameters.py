@@ -46,8 +46,8 @@ MODEL_BOUNDS: Mapping[str, Bounds] = {
     "shrink": Bounds(0, 1e9),
     "dropout": Bounds(0, below=1),
     "seed": Bounds(0, below=2**32),
-    "smoothed_users": Bounds(0, 20_000),
-    "waves": Bounds(8, 4096),
+    "smoothed_users": Bounds(0, 10_000),
+    "waves": Bounds(8, 1024),
 }
 """By the name of a parameter, whichever model has it. Wider than where a search looks (`Model.space`): beyond these a
 model divides by nothing, has no neighbours, or learns to do without everything."""

@@ -21,9 +21,9 @@ PAIR_BYTES = 64
 USER_BYTES, TRACK_BYTES = 1_500, 4_000
 """Ids, accounts and neighbours; names, artists, genres, audio features and vectors."""
 
-CELL_BYTES = 200
-"""Of a users × tracks block: scores of a dozen models, what they are blended from and what may be listed."""
-LEAST_CELLS, MOST_CELLS = 1_000_000, 4_000_000
+CELL_BYTES = 250
+"""Of a block of users and candidates: scores of some models, what they are blended from, and what lists are told of."""
+LEAST_CELLS, MOST_CELLS = 250_000, 1_000_000
 SHARD_USER_BYTES = 20 * 50
 LEAST_SHARD, MOST_SHARD = 1 << 10, 1 << 16
 
@@ -56,7 +56,7 @@ class Blocks:
     """How much is worked on at once.
 
     Attributes:
-        cells: of dense users × tracks blocks.
+        cells: of blocks of users and candidates.
         shard_users: rows of a shard of similar users, for each thread.
     """
 
@@ -79,9 +79,9 @@ def blocks_for(budget: Budget, sizes: Sizes) -> Blocks:
     """The largest blocks that fit beside what is held, within bounds; the least ones where nothing is left.
 
     >>> blocks_for(Budget(8 * GB, 2), Sizes(users=1000, tracks=1000, plays=100_000, pairs=50_000))
-    Blocks(cells=4000000, shard_users=65536)
+    Blocks(cells=1000000, shard_users=65536)
     >>> blocks_for(Budget(600_000_000, 2), Sizes(users=1000, tracks=1000, plays=100_000, pairs=50_000)).cells
-    695650
+    556520
     """
     left = max(budget.limit_bytes - held_bytes(sizes), 0)
     return Blocks(

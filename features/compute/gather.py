@@ -13,10 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
+from features.compute.members import clear, has, members, put
 from features.compute.shards import over_shards
 
 ROWS_A_SHARD = 1024
-ONE, SIX, LOW = np.uint64(1), np.uint64(6), np.uint64(63)
 
 
 def entries_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -172,20 +172,20 @@ def _sums(
     columns: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    place, among = np.empty(width, np.uint32), np.zeros((width >> 6) + 1, np.uint64)
+    place, among = np.empty(width, np.uint32), members(width)
     for row in range(len(rows)):
         own = out[row]
         for at in range(columns.shape[1]):
             column = columns[row, at]
             if column >= 0:
                 place[column] = at
-                among[column >> 6] |= ONE << np.uint64(column & 63)
+                put(among, np.uint64(column))
         for at in range(indptr[rows[row]], indptr[rows[row] + 1]):
             value, source = data[at], indices[at]
             for near in range(right_indptr[source], right_indptr[source + 1]):
                 column = np.uint64(right_indices[near])
-                if (among[column >> SIX] >> (column & LOW)) & ONE:
+                if has(among, column):
                     own[place[column]] += value * right_data[near]
         for at in range(columns.shape[1]):
             if columns[row, at] >= 0:
-                among[columns[row, at] >> 6] = np.uint64(0)
+                clear(among, np.uint64(columns[row, at]))

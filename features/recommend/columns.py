@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from features.compute.gather import entries_at
 
 DENSE_CELLS = 1_000_000
-"""Of a block of users where the columns are all tracks; a dozen arrays of that many live at once, 80 MB a thread."""
+"""Of a block of users where the columns are all tracks; a dozen arrays of that many live at once, 100 MB a thread."""
 
 
 def users_a_block(width: int, cells: int | None) -> int:

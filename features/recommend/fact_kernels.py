@@ -8,7 +8,7 @@ similar users, each read once, and what is listed. Working memory: an integer a 
 import numpy as np
 from numba import njit
 
-from features.compute.gather import LOW, ONE, SIX
+from features.compute.members import clear, has, members, put
 
 
 @njit(nogil=True, cache=True)
@@ -136,12 +136,11 @@ def count_neighbors(
         count: (p,), written; 0 for nobody.
         least: (p,), written; 0 for nobody.
     """
-    # most that others play is not listed: a bit each tells, all of which stay in the processor's nearest cache
-    place, among = np.empty(tracks, np.int64), np.zeros((tracks >> 6) + 1, np.uint64)
+    place, among = np.empty(tracks, np.int64), members(tracks)  # most that others play is not listed
     for row in range(start, stop):
         for pair in range(begin[row], begin[row + 1]):
             place[track[pair]] = pair
-            among[track[pair] >> 6] |= ONE << np.uint64(track[pair] & 63)
+            put(among, np.uint64(track[pair]))
             count[pair], least[pair] = 0, 0
         user = users[row]
         for number in range(neighbors.shape[1]):
@@ -150,13 +149,13 @@ def count_neighbors(
                 continue
             for at in range(heard_begin[other], heard_begin[other + 1]):
                 heard = np.uint64(heard_track[at])
-                if (among[heard >> SIX] >> (heard & LOW)) & ONE:
+                if has(among, heard):
                     pair = place[heard]
                     if count[pair] == 0 or common[user, number] < least[pair]:
                         least[pair] = common[user, number]
                     count[pair] += 1
         for pair in range(begin[row], begin[row + 1]):
-            among[track[pair] >> 6] = np.uint64(0)
+            clear(among, np.uint64(track[pair]))
 
 
 @njit(nogil=True, cache=True)

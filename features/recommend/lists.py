@@ -139,7 +139,9 @@ def _of_all_tracks(
 
     Where others' lists are made of candidates, theirs are made of the tracks with the highest scores.
     """
-    step = max(1, cells // max(len(evidence.dataset.tracks), 1))
+    # where nobody has candidates the block is small enough, and what it says must not hang on how it is cut
+    step = len(users) if evidence.shortlists is None else cells // max(len(evidence.dataset.tracks), 1)
+    step = max(1, step)
     parts = []
     for start in range(0, max(len(users), 1), step):
         some = users[start : start + step]

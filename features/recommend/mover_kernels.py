@@ -7,7 +7,7 @@ Each kernel takes a range of users and writes only what belongs to those; histor
 import numpy as np
 from numba import njit
 
-from features.compute.gather import LOW, ONE, SIX
+from features.compute.members import clear, has, members, put
 
 
 @njit(nogil=True, cache=True)
@@ -52,8 +52,7 @@ def moved_by_near(
             where none adds anything.
         sums: (h, s) float64, added to.
     """
-    # most that is near is not listed: a bit each tells, all of which stay in the processor's nearest cache
-    place, among = np.empty(tracks, np.int32), np.zeros((tracks >> 6) + 1, np.uint64)
+    place, among = np.empty(tracks, np.int32), members(tracks)  # most that is near is not listed
     most = np.zeros(len(track))
     for row in range(start, stop):
         first, last = begin[row], begin[row + 1]
@@ -61,7 +60,7 @@ def moved_by_near(
             continue
         for at in range(first, last):
             place[track[at]] = at
-            among[track[at] >> 6] |= ONE << np.uint64(track[at] & 63)
+            put(among, np.uint64(track[at]))
             strongest[at] = -1
         base, history = history_begin[row], history_begin[row + 1] - history_begin[row]
         added = np.zeros((history, weights.shape[1]))
@@ -72,7 +71,7 @@ def moved_by_near(
             source = scored_track[entry]
             for other in range(near_begin[source], near_begin[source + 1]):
                 listed = np.uint64(near_track[other])
-                if (among[listed >> SIX] >> (listed & LOW)) & ONE:
+                if has(among, listed):
                     at = place[listed]
                     value = np.float64(scored[entry]) * np.float64(near[other])
                     largest = max(largest, abs(value))
@@ -82,7 +81,7 @@ def moved_by_near(
             own += 1
         _add(added, level[row], largest, sums[base : base + history])
         for at in range(first, last):
-            among[track[at] >> 6] = np.uint64(0)
+            clear(among, np.uint64(track[at]))
 
 
 @njit(nogil=True, cache=True)

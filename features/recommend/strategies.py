@@ -109,6 +109,7 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
     content = _has_content(history)
     timed = _is_timed(history)
     all_pairs = not timed or not large or _few_pairs(history, parameters)
+    smoothed = parameters.models.get("kernel", {}).get("smoothed_users", SMOOTHED_USERS)
     fits = {
         "popular": True,
         "item_knn": all_pairs,
@@ -124,7 +125,7 @@ def eligible(history: History, parameters: NightlyParameters, *, large: bool = F
         "cease": content and few,
         "side_ials": content,
         "content": content,
-        "kernel": content and len(history.degree) <= SMOOTHED_USERS,
+        "kernel": content and len(history.degree) <= smoothed,
         "personal": parameters.recommendations.include_heard and len(history.plays) > 0,
     }
     return [name for name in MODELS if fits[name] and (not large or name in AT_SCALE)]
@@ -320,8 +321,10 @@ def _learned(field: _Field, names: Sequence[str], *, large: bool) -> Recipe:
     first = _fitted(field, names)
     least = (LEAST_SAY_AT_SCALE if large else LEAST_SAY) * sum(abs(first.say(name)) for name in names)
     say = {name: first.say(name) if large and name not in EVERYONE else abs(first.say(name)) for name in names}
-    # content stays: it places what nobody has heard, of which there is nothing to learn here
-    kept = [name for name in names if say[name] >= least or name == "content"]
+    # content stays: it places what nobody has heard, of which there is nothing to learn here; and one that tells
+    # listeners apart
+    staying = {"content", max((name for name in names if name not in EVERYONE), key=first.say, default=None)}
+    kept = [name for name in names if say[name] >= least or name in staying]
     recipe = _fitted(field, kept) if len(kept) < len(names) else first
     return replace(recipe, ndcg=_ndcg(field, recipe), users=len(field.relevant))
 

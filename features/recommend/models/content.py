@@ -18,7 +18,7 @@ from features.recommend.models.contract import Range
 from features.recommend.models.credits import credit_rows
 
 WORD = re.compile(r"\w+")
-WAVES = {"audio": 1.0, "age": 0.1875, "popularity": 0.1875}
+WAVE_SHARES = {"audio": 1.0, "age": 0.1875, "popularity": 0.1875}
 """How many random features tell of what is felt, of `Content.waves`, side by side in this order."""
 WAVE_ROWS = 16_384
 """Tracks whose random features are made at once: those of all in double precision would be gigabytes."""
@@ -307,7 +307,7 @@ def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
 
 def waves_of(waves: int) -> dict[str, int]:
     """By kind, how many random features tell of it."""
-    return {kind: max(1, round(share * waves)) for kind, share in WAVES.items()}
+    return {kind: max(1, round(share * waves)) for kind, share in WAVE_SHARES.items()}
 
 
 def felt_columns(waves: int) -> dict[str, slice]:
