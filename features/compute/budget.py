@@ -81,7 +81,7 @@ def blocks_for(budget: Budget, sizes: Sizes) -> Blocks:
     >>> blocks_for(Budget(8 * GB, 2), Sizes(users=1000, tracks=1000, plays=100_000, pairs=50_000))
     Blocks(cells=1000000, shard_users=65536)
     >>> blocks_for(Budget(600_000_000, 2), Sizes(users=1000, tracks=1000, plays=100_000, pairs=50_000)).cells
-    556520
+    557200
     """
     left = max(budget.limit_bytes - held_bytes(sizes), 0)
     return Blocks(

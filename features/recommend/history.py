@@ -64,6 +64,12 @@ class History:
         first_at = earlier_in_row(self.weights.indptr, self.first_at)
         return replace(self, first_at=first_at, last_at=-self.age)
 
+    def pattern(self) -> "History":
+        """The same with of weights no more than which there are, and without moments: all that lists ask of it."""
+        held, none = self.weights, np.zeros(0, np.int32)
+        pairs = sp.csr_matrix((np.ones(held.nnz, bool), held.indices, held.indptr), shape=held.shape)
+        return replace(self, weights=pairs, first_at=none, last_at=none)
+
     @cached_property
     def degree(self) -> np.ndarray:
         """(users,) int64: tracks of each user."""

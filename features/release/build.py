@@ -178,7 +178,8 @@ def _build(
     neighbors, common = similar.neighbors, similar.common
     del similar
     with stages("models"):
-        ranker = fit_ranker(dataset, interactions, recipes, parameters, history)
+        ranker = fit_ranker(dataset, interactions, recipes, parameters, history).pattern()
+    interactions, history = ranker.interactions, ranker.history  # so that nothing holds the weights
     facts = Facts(Evidence.of(ranker, embeddings, neighbors, common), counts)
     threads = Threads(budget.threads)
     with stages("recommendations"):
