@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.kernels_overlaps import heard_of
 from benchmarks.measuring import OURS, comparison, in_turns, run
-from features.compute.decomposition import OVERSAMPLING, leading, times
+from features.compute.decomposition import OVERSAMPLING, leading, there_and_back
 from features.compute.top_n import top_n
 from features.evaluate.metrics import ndcg_at_k
 from features.recommend.history import history_of
@@ -39,7 +39,7 @@ def measure(name: str, folder: Path) -> list[dict[str, Any]]:
     with threadpool_limits(1, "blas"):
         few = heard[:50].astype(np.float64)
         IALS(dimensions=8, iterations=1).fit(history_of(few), threads=1)  # compiled before it is timed
-        times(few, np.ones((few.shape[1], 2)))
+        there_and_back(few, few.data, np.ones((few.shape[1], 2)), 1)
         return [solving(heard, name), multiplying(heard, name), decomposing(heard)]
 
 
@@ -77,12 +77,12 @@ def solving(heard: sp.csr_matrix, name: str) -> dict[str, Any]:
 
 
 def multiplying(heard: sp.csr_matrix, name: str) -> dict[str, Any]:
-    """The sparse matrix and its transpose, each times a dense block."""
+    """The sparse matrix and its transpose, each times a dense block, in single precision as in passes."""
     columns = DIMENSIONS + OVERSAMPLING
-    wide = np.random.default_rng(1).normal(size=(heard.shape[1], columns))
-    heard, transposed = heard.astype(np.float64), heard.T.tocsr().astype(np.float64)
+    wide = np.random.default_rng(1).normal(size=(heard.shape[1], columns)).astype(np.float32)
+    heard, transposed = heard.astype(np.float32), heard.T.tocsr().astype(np.float32)
     works = {
-        OURS: lambda: times(transposed, times(heard, wide)),
+        OURS: lambda: there_and_back(heard, heard.data, wide, 1),
         SCIPY: lambda: transposed @ (heard @ wide),
     }
     about = f"{heard.nnz:,} pairs times {columns} columns, and back"

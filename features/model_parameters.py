@@ -46,6 +46,7 @@ MODEL_BOUNDS: Mapping[str, Bounds] = {
     "shrink": Bounds(0, 1e9),
     "dropout": Bounds(0, below=1),
     "seed": Bounds(0, below=2**32),
+    "targets": Bounds(0, 10_000),
     "smoothed_users": Bounds(0, 10_000),
     "waves": Bounds(8, 1024),
 }

@@ -17,7 +17,7 @@ REST = np.int32(19)
 """Bits of a float32 that sizes leave out: 12 are left beside the sign, four of them of the mantissa."""
 SIZES = 1 << (31 - int(REST))
 UNTOUCHED = np.int32(-(2**31))
-"""The bits of -0."""
+"""The bits of -0. No kernel here may be told that signs of zeros do not matter (fastmath's `nsz`)."""
 
 
 def best_sums(
@@ -122,7 +122,7 @@ def _best(
 ) -> None:
     sums, between = np.full(width, np.float32(-0.0)), np.full(middles, np.float32(-0.0))
     bits = sums.view(np.int32)
-    touched, size = np.empty(width + 1, np.uint32), np.empty(width + 1, np.int32)
+    touched, sums_of = np.empty(width + 1, np.uint32), np.empty(width + 1, np.int32)
     of_size = np.zeros(SIZES, np.int32)
     values = np.empty(out.shape[1], np.float32)
     for row in range(len(rows)):
@@ -138,7 +138,7 @@ def _best(
             column = np.uint64(without_indices[at])
             if bits[column] != UNTOUCHED:
                 sums[column] = np.float32(0.0)
-        _keep_best(touched[:count], sums, size, of_size, values, out[row])
+        _keep_best(touched[:count], sums, sums_of, of_size, values, out[row])
 
 
 @njit(nogil=True, cache=True)

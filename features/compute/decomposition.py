@@ -31,7 +31,6 @@ from numba import njit
 from features.compute.shards import Range, even_ranges, over_shards
 
 OVERSAMPLING, ITERATIONS = 16, 6
-RANGES_A_THREAD = 8
 SHARDS = 4
 """Of the rows in a walk there and back, each with sums of its own: more of them take more threads, and more memory."""
 SINGLE_ENTRIES = 1 << 20
@@ -62,7 +61,7 @@ def leading(matrix: sp.csr_matrix, rank: int, *, seed: int, threads: int = 1) ->
     basis = _lines(matrix.shape[1], columns, kind)
     basis[:] = np.random.default_rng(seed).normal(size=basis.shape)
     for step in range(ITERATIONS):
-        squared = _there_and_back(matrix, data, basis, threads)
+        squared = there_and_back(matrix, data, basis, threads)
         shortest = _even(squared, basis, shift, threads)
         # only an orthonormal basis tells: what is taken off stays below the square of the last value, which is not lost
         shift = max(shift, (shift + shortest) / 2) if step else 0.0
@@ -70,23 +69,6 @@ def leading(matrix: sp.csr_matrix, rank: int, *, seed: int, threads: int = 1) ->
     orthonormal = _orthonormal(basis.astype(np.float64), threads)
     _, values, turn = np.linalg.svd(_triangle(matrix, orthonormal, threads))
     return values[:rank], turn[:rank] @ orthonormal.T
-
-
-def times(matrix: sp.csr_matrix, dense: np.ndarray, *, threads: int = 1, shards: int | None = None) -> np.ndarray:
-    """(n, k) float64: sparse times dense, each row's entries in their order.
-
-    Args:
-        matrix: (n, m) CSR.
-        dense: (m, k) float64.
-        threads: to use.
-        shards: ranges of rows; eight for each thread where not given.
-    """
-    made = np.zeros((matrix.shape[0], dense.shape[1]))
-    indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False)
-    data, dense = matrix.data.astype(np.float64, copy=False), np.ascontiguousarray(dense, np.float64)
-    ranges = even_ranges(np.diff(indptr) + 1, shards or RANGES_A_THREAD * threads)
-    over_shards(lambda start, stop: _times(start, stop, indptr, indices, data, dense, made[start:]), ranges, threads)
-    return made
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
@@ -107,8 +89,15 @@ def _times(
                 made[row - start, k] += value * dense[column, k]
 
 
-def _there_and_back(matrix: sp.csr_matrix, data: np.ndarray, basis: np.ndarray, threads: int) -> np.ndarray:
-    """(m, k): the transposed matrix times the matrix times `basis`, of its type. `data` is the matrix's, likewise."""
+def there_and_back(matrix: sp.csr_matrix, data: np.ndarray, basis: np.ndarray, threads: int) -> np.ndarray:
+    """(m, k) of the type of `basis`: the transposed matrix times the matrix times `basis`, in one walk.
+
+    Args:
+        matrix: (n, m) CSR.
+        data: its values, of the type of `basis`.
+        basis: (m, k) float32 or float64, C-contiguous.
+        threads: to use; they change nothing.
+    """
 
     def shard(start: int, stop: int) -> np.ndarray:
         total = _lines(basis.shape[0], basis.shape[1], basis.dtype)

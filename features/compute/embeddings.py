@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numba import njit
 
 from features.compute.dataset import Catalog
-from features.compute.decomposition import RANGES_A_THREAD, leading
+from features.compute.decomposition import leading
 from features.compute.profile_sums import counted
 from features.compute.profiles import scaled_audio
 from features.compute.shards import even_ranges, over_shards
@@ -23,6 +23,7 @@ ROUNDING = 1e-9
 """What is smaller than this beside its like is rounding: scaled to unit length, noise would pass for knowledge."""
 EVIDENCE_LISTENERS = 5
 """Listeners at which what they say of a track and what it is count alike."""
+RANGES_A_THREAD = 8
 EXACT_SVD_CELLS = 4_000_000
 """Up to this size the dense, exact decomposition is as fast as the randomized one."""
 

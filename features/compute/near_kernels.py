@@ -12,7 +12,7 @@ from numba import njit
 from features.compute.nearest import offer
 
 UNTOUCHED = np.int64(-(2**63))
-"""The bits of -0."""
+"""The bits of -0. No kernel here may be told that signs of zeros do not matter (fastmath's `nsz`)."""
 U = np.uint64
 """numba looks for negative places before the end of an array unless a place is unsigned."""
 EARLIER, TIED_EARLIER, TIED_LATER, LATER = range(4)

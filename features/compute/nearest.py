@@ -78,6 +78,17 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     return compressed(found, values, matrix.shape[1])
 
 
+def keep_strongest(matrix: sp.csr_matrix, k: int) -> None:
+    """Leaves in each row no more than the k largest entries, ties to the lower column, in place and with little room.
+
+    Args:
+        matrix: CSR, sorted, of positive entries.
+        k: one or more.
+    """
+    _blank_weakest(matrix.indptr, matrix.data, k)
+    matrix.eliminate_zeros()
+
+
 def _squares(matrix: sp.csr_matrix) -> np.ndarray:
     return np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel().astype(np.float64)
 
@@ -164,6 +175,21 @@ def _nearest(
                     held = offer(found[row], similar[row], held, other, similarity)
             total[other] = 0.0
             met[other] = False
+
+
+@numba.njit(nogil=True, cache=True)
+def _blank_weakest(indptr: np.ndarray, data: np.ndarray, k: int) -> None:
+    for row in range(len(indptr) - 1):
+        values = data[indptr[row] : indptr[row + 1]]
+        if len(values) <= k:
+            continue
+        last = np.partition(values, len(values) - k)[len(values) - k]
+        room = k - np.sum(values > last)
+        for place in range(len(values)):
+            if values[place] < last or (values[place] == last and room == 0):
+                values[place] = 0
+            elif values[place] == last:
+                room -= 1
 
 
 @numba.njit(nogil=True, cache=True)

@@ -21,7 +21,7 @@ def weighted_sums(
         weights: (users, tracks) float64 CSR.
         users: (n,) int32.
         said: (tracks, k) float64.
-        shares: (tracks, g) float64 CSR, of no more columns than n of their rows may be dense.
+        shares: (tracks, g) float64 CSR, of so few columns that (n, g) fits dense.
 
     Returns:
         (n, k) and (n, g) float64.

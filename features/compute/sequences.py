@@ -89,7 +89,7 @@ def nearest_sources(
     Args:
         of: all histories.
         k: how many at most; of equals those with the lower number.
-        scale: (users,) float64.
+        scale: (users,) float64; taken in single precision.
         decay: (g + 1,) float64 by gap; beyond, nothing is added. The first is not used.
         backward: as above.
         source: (tracks,) float64 factor of what is met before.

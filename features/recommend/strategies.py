@@ -53,7 +53,7 @@ AT_SCALE = frozenset({"popular", "late", "item_knn", "svd", "ials", "proximity",
 
 
 MODELS_AT_SCALE: Mapping[str, Mapping[str, float]] = {
-    "proximity": {"neighbors": 100, "gap_half_life": 10.0, "half_lives": 2.5},
+    "proximity": {"neighbors": 100, "targets": 200, "gap_half_life": 10.0, "half_lives": 2.5},
     "ials": {"iterations": 5},
     "content": {"smoothed_users": 0, "waves": 96},
 }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from features.compute.nearest import LEAST, nearest, strongest
+from features.compute.nearest import LEAST, keep_strongest, nearest, strongest
 
 VALUES = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
 MATRICES = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=VALUES)
@@ -79,3 +79,7 @@ def test_the_strongest_of_a_row_are_kept_and_ties_go_to_the_lower_column(dense: 
     np.testing.assert_array_equal(kept.toarray(), expected)
     assert kept.has_sorted_indices
     assert (kept.data > 0).all()
+    positive = sp.csr_matrix(np.maximum(dense, 0.0))
+    keep_strongest(positive, k)
+    np.testing.assert_array_equal(positive.toarray(), expected)
+    assert (positive.data > 0).all()

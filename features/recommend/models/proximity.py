@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.nearest import keep_strongest
 from features.compute.sequences import Sequences, in_sequence, nearest_sources, squares
 from features.recommend.history import History
 from features.recommend.models.contract import Range
@@ -32,6 +33,7 @@ class ProximityKNN(NearTracks):
 
     Args:
         neighbors: sources kept a track.
+        targets: tracks at most that each is kept as a source of, the strongest; 0 for any number.
         power: of their weights; above 1 the strongest decide.
         gap_half_life: in tracks.
         half_lives: pairs further apart than so many are left out.
@@ -56,6 +58,7 @@ class ProximityKNN(NearTracks):
     }
 
     neighbors: int = 200
+    targets: int = 0
     power: float = 1.3
     gap_half_life: float = 40.0
     half_lives: float = HALF_LIVES
@@ -87,6 +90,8 @@ class ProximityKNN(NearTracks):
         )
         kept.data **= np.float32(self.power)
         self.similarity_ = kept.T.tocsr()
+        if self.targets:
+            keep_strongest(self.similarity_, self.targets)
         return self
 
 

@@ -101,6 +101,15 @@ def test_neighbors_by_nearness_are_each_tracks_strongest_sources():
     compared(model, history, strongest_of(both, 6, 1.4))
 
 
+def test_a_track_is_kept_as_a_source_of_its_strongest_targets():
+    history = random_history(2, silent=2, refused=20)
+    every, few = (ProximityKNN(neighbors=12, targets=targets).fit(history).similarity_.toarray() for targets in (0, 3))
+    for all_of_it, kept in zip(every, few, strict=True):
+        assert (kept > 0).sum() == min(3, (all_of_it > 0).sum())
+        assert sorted(kept[kept > 0]) == sorted(all_of_it)[-(kept > 0).sum() :] or not kept.any()
+    assert (every > 0).sum(axis=1).max() > 3
+
+
 def test_ease_by_nearness_is_a_plain_inverse():
     history = random_history(3, silent=2, refused=20)
     how = {"gap_half_life": 8.0, "degree_power": 0.2, "weight_power": 0.5}
