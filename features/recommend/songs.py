@@ -6,11 +6,13 @@ import scipy.sparse as sp
 
 from features.compute.dataset import Catalog
 from features.recommend.models.credits import plain
+from features.recommend.remembered import remembered
 
 ALONE = -1
 """Of a track that is the only release of its song, or whose title or artist is unknown."""
 
 
+@remembered
 def songs(catalog: Catalog) -> np.ndarray:
     """(tracks,) int32: the number of each track's song, from 0; `ALONE` for none.
 

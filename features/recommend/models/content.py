@@ -16,6 +16,7 @@ from features.compute.rows import row_entries
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
 from features.recommend.models.credits import credit_rows
+from features.recommend.remembered import remembered
 
 WORD = re.compile(r"\w+")
 WAVE_SHARES = {"audio": 1.0, "age": 0.1875, "popularity": 0.1875}
@@ -123,7 +124,7 @@ class Content:
         if history.catalog is None:
             raise ValueError("the history has no catalogue; a content model needs one")
         self.scored_ = history.recent(self.half_life, self.floor, self.strength)
-        named = named_features(history.catalog)
+        named = dict(named_features(history.catalog))
         if self.scores_heard:
             named["heard"] = sp.diags((history.listeners > 0).astype(np.float64)).tocsr()
         self.kinds_, self.features_ = tuple(named), named
@@ -289,6 +290,7 @@ class Kernel(Content):
     scores_heard: ClassVar[bool] = True
 
 
+@remembered
 def named_features(catalog: Catalog) -> dict[str, sp.csr_matrix]:
     """(tracks, k) float64 CSR each, but for albums in unit rows; genres and words of titles weigh by rarity."""
     words: dict[str, int] = {}
@@ -391,7 +393,8 @@ def _fill_waves(waves: np.ndarray, values: np.ndarray, known: np.ndarray, width:
 
 def _any_felt(felt: np.ndarray) -> np.ndarray:
     """(tracks,) bool: whether anything is told of each."""
-    return np.fromiter((row.any() for row in felt), bool, len(felt))
+    blocks = [felt[start : start + WAVE_ROWS] for start in range(0, len(felt), WAVE_ROWS)]
+    return np.concatenate([np.zeros(0, bool), *((block != 0).any(axis=1) for block in blocks)])
 
 
 def _damped(sums: sp.csr_matrix) -> sp.csr_matrix:
