@@ -148,13 +148,18 @@ class Facts:
         """By the genre's number."""
         return self.evidence.dataset.catalog.genre_names.ids()
 
-    @cached_property
-    def usual_sound(self) -> np.ndarray:
-        """(users, 7) float64: mean of the scaled features over plays; NaN where nothing is known."""
-        known = ~np.isnan(self.sound)
+    def usual_sound(self, users: np.ndarray) -> np.ndarray:
+        """(n, 7) float64: mean of the scaled features over plays of each of these; NaN where nothing is known."""
+        heard, (told, known) = self.heard[users], self._told_sound
         with np.errstate(invalid="ignore", divide="ignore"):
-            usual: np.ndarray = (self.heard @ np.where(known, self.sound, 0.0)) / (self.heard @ known.astype(np.int64))
+            usual: np.ndarray = (heard @ told) / (heard @ known)
         return usual
+
+    @cached_property
+    def _told_sound(self) -> tuple[np.ndarray, np.ndarray]:
+        """(tracks, 7) float64 scaled features, 0 where unknown; and (tracks, 7) int64, 1 where known."""
+        known = ~np.isnan(self.sound)
+        return np.where(known, self.sound, 0.0), known.astype(np.int64)
 
     @cached_property
     def _likings(self) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -131,6 +132,11 @@ class _Block:
         everything = np.arange(entries)
         self.found.track[:] = self.movers.strongest(self.by_track, everything, summed=True)
 
+    @cached_property
+    def usual_sound(self) -> np.ndarray:
+        """(n, 7) float64 of the lists' users, as `Facts.usual_sound`."""
+        return self.facts.usual_sound(self.listed.users)
+
     def seeds(self) -> np.ndarray:
         """(n, strategies, 5) int64, as `Told.seeds`."""
         return self.movers.seeds(self.others)
@@ -221,7 +227,7 @@ class _Block:
         like = np.empty(len(pairs), np.int64)
         nearest_in_sound(0, len(pairs), users, track, history.indptr, history.indices, audio, like)
         features, near = np.empty((len(pairs), 2), np.int8), np.empty((len(pairs), 2), bool)
-        closest_in_sound(track, like, users, audio, self.facts.usual_sound, CLOSE_AUDIO, features, near)
+        closest_in_sound(track, like, listed.row[pairs], audio, self.usual_sound, CLOSE_AUDIO, features, near)
         self.found.features[pairs], self.found.near[pairs], self.found.like[pairs] = features, near, like
         return self.found.near[self.listed.pair[entries]].any(axis=1)
 
