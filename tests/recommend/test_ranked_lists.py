@@ -141,7 +141,10 @@ def test_the_size_of_blocks_changes_no_list_but_by_rounding(seed):
 @settings(max_examples=15, deadline=None)
 def test_the_memory_there_is_changes_no_bit_of_a_list(seed, large):
     how = SMALL.ranking.model_copy(update={"dense_cells": 0}) if large else SMALL.ranking
-    evidence = evidence_of(random_world(seed, users=20), parameters=SMALL.model_copy(update={"ranking": how}))
+    world, artists = dict(random_world(seed, users=20)), ["Artist 0", "Artist 1"]
+    stated = [{"user_id": f"new-{n}", "artists": artists[: 1 + n % 2]} for n in range(7)]  # of all tracks
+    world["settings"] = tables(settings=stated)["settings"]
+    evidence = evidence_of(world, parameters=SMALL.model_copy(update={"ranking": how}))
     shaper = Shaper.of(evidence, NightlyParameters.model_validate({"recommendations": {"k": 9}}))
     whole = [entry for block in recommend(evidence, shaper) for entry in block]
     for cells in (1, 30, 100):

@@ -367,3 +367,11 @@ def test_at_scale_a_model_that_speaks_against_what_it_ranks_high_is_left_out_unl
     assert small.say("ials") < -strategies.LEAST_SAY_AT_SCALE
     assert set(small.shares) == {"ease", "ials", "popular"}
     assert set(large.shares) == {"ease", "popular"}
+
+
+@pytest.mark.parametrize("names", [["ease", "ials"], ["ease", "ials", "popular"]])
+def test_at_scale_one_model_that_tells_listeners_apart_stays_though_all_speak_against_what_they_rank_high(names):
+    field = field_where(np.isin(np.arange(20), [17, 18, 19]), ease=LIKED, ials=LIKED, popular=np.zeros(20))
+    found = strategies._learned(field, names, large=True)
+    assert {"ease", "ials"} & set(found.shares)
+    assert max(found.say(name) for name in {"ease", "ials"} & set(found.shares)) < 0
