@@ -25,11 +25,12 @@ from worlds import (
 )
 
 from features.parameters import NightlyParameters
-from features.recommend import columns
+from features.recommend import columns, lists
 from features.recommend.evidence import Evidence
 from features.recommend.lists import recommend
 from features.recommend.ranked import RankedList
 from features.recommend.rerank import Shaper
+from features.recommend.stated import stated_scores
 
 SEEDS = st.integers(0, 10_000)
 
@@ -154,6 +155,23 @@ def test_the_memory_there_is_changes_no_bit_of_a_list(seed, large):
             assert (one.reasons, one.seeds) == (other.reasons, other.seeds)
             assert one.tracks.tobytes() == other.tracks.tobytes()
             assert one.scores.tobytes() == other.scores.tobytes()
+
+
+def test_newcomers_of_a_block_are_scored_together_whatever_memory_there_is(monkeypatch):
+    world = dict(random_world(3))
+    stated = [{"user_id": f"new-{n}", "artists": [f"Artist {n % 2}"]} for n in range(5)]
+    world["settings"] = tables(settings=stated)["settings"]
+    evidence, asked = evidence_of(world), []
+
+    def noted(of, users):
+        asked.append(len(users))
+        return stated_scores(of, users)
+
+    monkeypatch.setattr(lists, "stated_scores", noted)
+    shaper = Shaper.of(evidence, NightlyParameters())
+    for cells in (1, 10**6):  # products of all tracks are rounded by how many rows they have
+        assert list(recommend(evidence, shaper, cells))
+    assert asked == [5, 5]
 
 
 @given(SEEDS)
