@@ -8,7 +8,6 @@ disk, which are freed in the end. The machine's own noise is in all figures; CPU
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from benchmarks.events import END_MS, SIZES, Size, World, events_of, make_world
 from features.compute.interactions import Plays
+from features.measured import peak_memory, reset_peak
 from features.parameters import with_settings
 from features.release.build import build_release
 from features.schema.names import AUDIO_NAMES
@@ -133,30 +133,12 @@ class _Stages:
             reset_peak()
         elif total is not None:
             wall, cpu = self.began.pop(stage)
-            peak = peak_rss()
             self.figures[stage] = {
                 "wall_s": round(time.perf_counter() - wall, 2),
                 "cpu_s": round(time.process_time() - cpu, 2),
-                "peak_rss_bytes": peak,
+                "peak_rss_bytes": peak_memory(),
             }
             print(f"{stage}: {self.figures[stage]}", flush=True)
-
-
-def reset_peak() -> None:
-    """Lets the kernel count the highest resident memory anew, where it can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def peak_rss() -> int:
-    """Bytes: the highest resident memory since the last reset."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write_snapshot(name: str, folder: Path, events: Path) -> None:

@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.events import events_of
 from benchmarks.kernels_overlaps import MIN_COMMON, K, heard_of
-from benchmarks.measuring import EVENTS, keep, peak_rss_bytes, show, timed
+from benchmarks.measuring import EVENTS, keep, show, timed
 from features.compute.overlaps import similar_users
+from features.measured import peak_memory
 
 SIZES = ("XS", "S", "SM", "M", "ML", "L")
 COLUMNS = [
@@ -75,7 +76,7 @@ def _row(size: str, folder: Path, to: Connection) -> None:
             *(round(pairing.cpu_s, 3), round(finding.cpu_s, 3)),
             round(pairing.cpu_s / len(plays) * 1e9, 2),
             round(finding.cpu_s / squared * 1e9, 3),
-            round(peak_rss_bytes() / 1e9, 2),
+            round(peak_memory() / 1e9, 2),
         ]
     )
 

@@ -7,7 +7,6 @@ makes one measurement or a list of them.
 
 import argparse
 import json
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from features.measured import peak_memory, reset_peak
 
 EVENTS = Path("data/bench")
 """Where events are made, once."""
@@ -50,7 +51,8 @@ class Turns:
     Attributes:
         spent: by name, a run a round.
         made: what each last returned.
-        peak_rss_bytes: the most memory this process had had when the first work had run for the first time.
+        peak_rss_bytes: the most memory this process had while the first work ran for the first time, what it is made of
+            included.
     """
 
     spent: dict[str, list[Seconds]]
@@ -69,18 +71,14 @@ def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int, factors: Mappi
     spent: dict[str, list[Seconds]] = {name: [] for name in works}
     made: dict[str, Any] = {}
     peak = 0
+    reset_peak()
     for _ in range(rounds):
         for name, work in works.items():
             made.pop(name, None)  # before the next is made, so that there are never two
             seconds, made[name] = timed(work)
             spent[name].append(seconds.times((factors or {}).get(name, 1.0)))
-            peak = peak or peak_rss_bytes()
+            peak = peak or peak_memory()
     return Turns(spent, made, peak)
-
-
-def peak_rss_bytes() -> int:
-    """The most memory this process has had so far, mapped files included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def comparison(
@@ -121,7 +119,7 @@ def comparison(
         "ours": {"name": ours} | rows[ours],
         "peers": {peer: rows[peer] for peer in others},
         "ratio": ratio,
-        "peak_rss_bytes": peak or peak_rss_bytes(),
+        "peak_rss_bytes": peak or peak_memory(),
         **more,
     }
 

@@ -20,8 +20,9 @@ from pymongo.database import Database
 
 from benchmarks import big_night
 from benchmarks.events import SIZES
-from benchmarks.measuring import EVENTS, keep, peak_rss_bytes, show
+from benchmarks.measuring import EVENTS, keep, show
 from benchmarks.mongo_measure import Spent, server, timed
+from features.measured import peak_memory
 from features.release.build import ROW_GROUPS
 from features.release.documents import OUTPUTS
 from features.release.ledger import hold_lease
@@ -95,7 +96,7 @@ def measure(size: str, folder: Path, most: float = 1.0) -> dict[str, Any]:
         "rows": rows,
         "growth": growth,
         "cpu_hours_of_L": hours,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_memory(),
         "notes": [
             "CPU seconds of this process and the server grow as listeners to the power of "
             + ", ".join(f"{power:.2f}" for power in growth),

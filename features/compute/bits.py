@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 LANES = 64
 """Counters that one word of bits is about."""
-INT32, INT64, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
+INT32, INT64, BIT, BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(1), ir.IntType(8).as_pointer()
 
 
 def _repeated(builder: Any, vector: Any, value: Any) -> Any:
@@ -69,6 +69,23 @@ def _lowest_bit(_typing: Any, _word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
+def _prefetch(_typing: Any, values: Any, _place: Any) -> Any:
+    """Asks the processor to bring `values[place]` near, and does not wait; any place will do, past the end too."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, place = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        address = builder.bitcast(builder.gep(data, [place]), BYTES)
+        wanted = ir.FunctionType(ir.VoidType(), [BYTES, INT32, INT32, INT32])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [BYTES], wanted)
+        # to read, to be kept near, data
+        builder.call(fetch, [address, ir.Constant(INT32, 0), ir.Constant(INT32, 3), ir.Constant(INT32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(values, types.uint64), generate
+
+
 # called without what numba passes first, the context of typing, which a type checker can't know
 reach: Any = intrinsic(_reach)
 lowest_bit: Any = intrinsic(_lowest_bit)
+prefetch: Any = intrinsic(_prefetch)

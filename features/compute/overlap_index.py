@@ -31,11 +31,9 @@ class OverlapIndex(NamedTuple):
     Places, by number of tracks, then by user:
         user_at: (places,) int32.
         sizes: (places,) int32, how many tracks.
-        smallest: (tiles * WORDS,) int32, the fewest tracks among the 64 users of each word.
-        largest: (tiles * WORDS,) int32, the most.
 
     Listeners of tracks, by tile:
-        begins: (tiles, tracks + 1) int64, where each track's list begins in `listeners`.
+        begins: (tiles, tracks + 1) uint32, or int64 beyond: where each track's list begins in `listeners`.
         listeners: (listed pairs,) uint16, places within the tile.
         row_of: (tiles, n) int32, rows of bits of the n most popular tracks, 0 for who has a list; others have lists.
         bits: (rows * WORDS,) uint64, one row after the other; row 0 is nobody's.
@@ -46,8 +44,6 @@ class OverlapIndex(NamedTuple):
     place_of: np.ndarray
     user_at: np.ndarray
     sizes: np.ndarray
-    smallest: np.ndarray
-    largest: np.ndarray
     begins: np.ndarray
     listeners: np.ndarray
     row_of: np.ndarray
@@ -84,11 +80,12 @@ def overlap_index(tracks: sp.csr_matrix, *, min_common: int, popular: int = POPU
     row_of = np.zeros((tiles, ranked[-1] + 1 if len(ranked) else 0), np.int32)
     row_of[is_row[:, : row_of.shape[1]]] = np.arange(1, is_row.sum() + 1)
     listed[is_row] = 0
-    begins = np.zeros((tiles, tracks.shape[1] + 1), np.int64)
     ends = np.cumsum(listed, out=listed.reshape(-1)).reshape(listed.shape)
+    pairs = ends[-1, -1] if ends.size else 0
+    begins = np.zeros((tiles, tracks.shape[1] + 1), np.uint32 if pairs < 1 << 32 else np.int64)
     begins[:, 1:] = ends
     begins[1:, 0] = ends[:-1, -1] if tracks.shape[1] else 0
-    listeners = np.empty(ends[-1, -1] if ends.size else 0, np.uint16)
+    listeners = np.empty(pairs, np.uint16)
     bits = np.zeros((is_row.sum() + 1) * WORDS, np.uint64)
     _fill(starts, renumbered, place_of, begins[:, :-1].copy(), listeners, row_of, bits)
     return OverlapIndex(
@@ -97,19 +94,11 @@ def overlap_index(tracks: sp.csr_matrix, *, min_common: int, popular: int = POPU
         place_of,
         user_at,
         sizes,
-        _each_word(sizes, tiles, last=False),
-        _each_word(sizes, tiles, last=True),
         begins,
         listeners,
         row_of,
         bits,
     )
-
-
-def _each_word(sizes: np.ndarray, tiles: int, *, last: bool) -> np.ndarray:
-    """(tiles * WORDS,) int32: the size at the first or last place of each word; sizes ascend."""
-    at = np.arange(tiles * WORDS) * LANES + (LANES - 1 if last else 0)
-    return sizes[np.minimum(at, len(sizes) - 1)] if tiles else np.empty(0, np.int32)
 
 
 @njit(nogil=True, cache=True)

@@ -5,9 +5,13 @@ listeners: from a list, one by one; from a row of bits, 64 users at a time. Seve
 bits, which leave three words: ones, twos and fours of 64 counts; those are added to words of the same kind
 ("carry-save adders"). One comparison then tells which of 64 users reach what is needed to come in.
 
-What is needed: with J the k-th best overlap so far, common ≥ J / (1 + J) · (size + other's size). Sizes of a word are
+What is needed: with J the k-th best overlap so far, common ≥ J / (1 + J) · (size + other's size). Sizes of a strip are
 alike, so hardly anybody passes who does not come in. A tile is passed over where not even all tracks of the smaller
-user would do. Users start with the tile of their own size, where the best ones tend to be.
+user would do; a strip where no counter would reach it with every row of bits. Users start with the tile of their own
+size, where the best ones tend to be.
+
+Where lists begin is looked up for all tracks of a user before any is counted, and the processor told to fetch them:
+each is in another place of memory, and so is waited for beside the others.
 
 Overlaps are compared as fractions of integers, by cross-multiplication, ties by the lower number: a total order, so
 that neither the order of tiles nor shards nor threads change a thing.
@@ -25,7 +29,7 @@ Sources:
 import numpy as np
 from numba import njit
 
-from features.compute.bits import LANES, lowest_bit, reach
+from features.compute.bits import LANES, lowest_bit, prefetch, reach
 from features.compute.overlap_index import TILE, WORDS, OverlapIndex
 
 STRIP = 128
@@ -79,8 +83,9 @@ def _search(
     narrow = _on_border(np.zeros(TILE + 64, np.uint8))
     middle = _on_border(np.zeros(TILE + 64, np.uint16))
     wide = _on_border(np.zeros(TILE + 64, np.uint32))
-    planes = np.zeros((DEPTH + 1) * STRIP, np.uint64)
-    met = np.empty(index.row_of.shape[1] + 7, np.uint64)
+    widest = np.max(index.starts[1:] - index.starts[:-1])
+    planes, met = np.zeros((DEPTH + 1) * STRIP, np.uint64), np.empty(index.row_of.shape[1] + 7, np.uint64)
+    scratch = (planes, met, np.empty((widest + 1, 2), np.uint64), np.empty(STRIP, np.int64))
     filled = np.zeros(len(numbers), np.int64)
     tiles = len(groups) - 1
     for step in range(2 * tiles - 1):
@@ -90,18 +95,18 @@ def _search(
             for at in range(groups[own], groups[own + 1]):
                 row = rows[at]
                 size = index.starts[start + row + 1] - index.starts[start + row]
-                most = min(size, np.int64(index.largest[(tile + 1) * WORDS - 1]))
+                most = min(size, _size_at(index, (tile + 1) * TILE - 1))
                 user, heap = start + row, (numbers[row], common[row], either[row])
                 share = _share(heap, filled[row])
-                if _needed(share, size, index.smallest[tile * WORDS], min_common) > most:
+                if _needed(share, size, _size_at(index, tile * TILE), min_common) > most:
                     continue
                 # common tracks are no more than `most`, so that the smallest counters that hold it will do
                 if most < 1 << 8:
-                    filled[row] = _meet(index, user, tile, narrow, planes, met, min_common, heap, filled[row])
+                    filled[row] = _meet(index, user, tile, narrow, scratch, min_common, heap, filled[row])
                 elif most < 1 << 16:
-                    filled[row] = _meet(index, user, tile, middle, planes, met, min_common, heap, filled[row])
+                    filled[row] = _meet(index, user, tile, middle, scratch, min_common, heap, filled[row])
                 else:
-                    filled[row] = _meet(index, user, tile, wide, planes, met, min_common, heap, filled[row])
+                    filled[row] = _meet(index, user, tile, wide, scratch, min_common, heap, filled[row])
     for row in range(len(numbers)):
         _sort((numbers[row], common[row], either[row]), filled[row])
 
@@ -119,31 +124,37 @@ def _meet(
     user: int,
     tile: int,
     counters: np.ndarray,
-    planes: np.ndarray,
-    met: np.ndarray,
+    scratch: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     min_common: int,
     heap: tuple[np.ndarray, np.ndarray, np.ndarray],
     filled: int,
 ) -> int:
     """Offers a tile's users to a user's heap of so far `filled` entries; returns how many it has then.
 
-    Scratch: `counters` (TILE,), zero before and after, of a type that holds every count; `planes`; `met`.
+    Scratch: `counters` (TILE,), zero before and after, of a type that holds every count; planes of bits, places of
+    rows of bits, spans of lists, words of a strip.
     """
+    planes, met, spans, words = scratch
     size = index.starts[user + 1] - index.starts[user]
-    rows = _count(index, user, tile, counters, met)
+    rows, lists = _look_up(index, user, tile, met, spans)
+    _count(index.listeners, spans, lists, counters)
     depth = 0
     while rows >> depth:
         depth += 1
     share = _share(heap, filled)
     for strip in range(0, WORDS, STRIP):
-        first = tile * WORDS + strip
-        if _needed(share, size, index.smallest[first], min_common) > min(size, index.largest[first + STRIP - 1]):
+        first = tile * TILE + strip * LANES
+        smallest, most = _size_at(index, first), min(size, _size_at(index, first + STRIP * LANES - 1))
+        needed = _needed(share, size, smallest, min_common)
+        if needed > most:
+            continue
+        promising = _promising(counters, strip, max(needed - rows, 0), planes, words)
+        if promising == 0:
             continue
         _add_rows(index.bits, met, rows, strip, planes, depth)
-        for x in range(STRIP):
-            needed = _needed(share, size, index.smallest[first + x], min_common)
-            if needed > min(size, index.largest[first + x]):
-                continue
+        for x in words[:promising]:
+            if needed > most:
+                break
             word = reach(counters, (strip + x) * LANES, planes, x, STRIP, depth, counters.dtype.type(needed))
             while word != U(0):
                 lane = lowest_bit(word)
@@ -151,36 +162,60 @@ def _meet(
                 place = tile * TILE + (strip + x) * LANES + lane
                 if place == index.place_of[user]:
                     continue
-                common = int(counters[(strip + x) * LANES + lane])
-                for plane in range(depth):
-                    common += int((planes[plane * STRIP + x] >> U(lane)) & U(1)) << plane
+                common = int(counters[(strip + x) * LANES + lane]) + _in_planes(planes, x, lane, depth)
                 either = size + index.sizes[place] - common
                 if _offer(heap, filled, index.user_at[place], common, either):
                     filled = min(filled + 1, len(heap[0]))
                     share = _share(heap, filled)
+                    needed = _needed(share, size, smallest, min_common)
     counters[:] = 0
     return filled
 
 
 @njit(nogil=True, cache=True)
-def _count(index: OverlapIndex, user: int, tile: int, counters: np.ndarray, met: np.ndarray) -> int:
-    """Adds the lists of a user's tracks to `counters`, and puts the places of their rows of bits into `met`.
+def _look_up(index: OverlapIndex, user: int, tile: int, met: np.ndarray, spans: np.ndarray) -> tuple[int, int]:
+    """Puts places of the rows of bits of a user's tracks into `met`, and into `spans` where their lists begin and end.
 
     Returns:
-        How many rows; behind them are six of row 0, which is empty.
+        How many rows, behind which are six of row 0, which is empty; and how many lists.
     """
-    one = counters.dtype.type(1)
-    rows = 0
-    for at in range(index.starts[user], index.starts[user + 1]):
-        track = index.tracks[at]
-        if track < index.row_of.shape[1] and index.row_of[tile, track] > 0:
-            met[rows] = index.row_of[tile, track] * WORDS
-            rows += 1
-        else:
-            for listener in range(U(index.begins[tile, track]), U(index.begins[tile, track + 1])):
-                counters[index.listeners[listener]] += one
+    rows = lists = 0
+    for at in range(U(index.starts[user]), U(index.starts[user + 1])):
+        track = U(index.tracks[at])
+        row = index.row_of[tile, track] if track < U(index.row_of.shape[1]) else 0
+        met[rows] = row * WORDS
+        rows += row > 0
+        begin, end = index.begins[tile, track], index.begins[tile, track + U(1)]
+        spans[lists, 0], spans[lists, 1] = begin, end  # written over by the next if nobody is there
+        prefetch(index.listeners, U(begin))
+        lists += end > begin
     met[rows : rows + 6] = U(0)
-    return rows
+    return rows, lists
+
+
+@njit(nogil=True, cache=True)
+def _count(listeners: np.ndarray, spans: np.ndarray, lists: int, counters: np.ndarray) -> None:
+    """Adds one to the counter of each listener, list by list."""
+    one = counters.dtype.type(1)
+    for number in range(lists):
+        for at in range(spans[number, 0], spans[number, 1]):
+            counters[listeners[at]] += one
+
+
+@njit(nogil=True, cache=True)
+def _promising(counters: np.ndarray, strip: int, least: int, planes: np.ndarray, words: np.ndarray) -> int:
+    """Puts the words of a strip in which a counter is `least` or more into `words`; returns how many."""
+    found = 0
+    for x in range(STRIP):
+        words[found] = x
+        found += reach(counters, (strip + x) * LANES, planes, x, STRIP, 0, counters.dtype.type(least)) != U(0)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _size_at(index: OverlapIndex, place: int) -> int:
+    """Tracks of who stands there; behind the last place, of who stands last."""
+    return int(index.sizes[min(place, len(index.sizes) - 1)])
 
 
 @njit(nogil=True, cache=True)
@@ -252,6 +287,15 @@ def _add_to_planes(planes: np.ndarray, x: int, one: int, two: int, four: int) ->
     planes[U(STRIP) + x], over = _add(planes[U(STRIP) + x], two, low & one)
     planes[U(2 * STRIP) + x], over = _add(planes[U(2 * STRIP) + x], four, over)
     planes[U(DEPTH * STRIP) + x] = over
+
+
+@njit(nogil=True, cache=True)
+def _in_planes(planes: np.ndarray, x: int, lane: int, depth: int) -> int:
+    """The count that planes of bits hold for one lane of a word."""
+    count = 0
+    for plane in range(depth):
+        count += int((planes[plane * STRIP + x] >> U(lane)) & U(1)) << plane
+    return count
 
 
 @njit(nogil=True, cache=True)
