@@ -43,6 +43,9 @@ STOP_TIMEOUT_S = 10.0
 ENDING_S = 3.0
 POLL_S = 0.1
 WAIT_S = 0.02
+ENGINE = "checkpoint=(log_size=256MB)"
+"""For the server's storage engine, which by itself keeps all of the log until it is closed: twice what is written on
+disk, and a start after a crash that takes as long as writing it did."""
 
 
 class StopResult(enum.Enum):
@@ -325,7 +328,6 @@ def _start_keeper(home: Path, lock: int) -> bool:
     """Starts the keeper, which inherits its lock, and returns as soon as it has detached itself."""
     command = [sys.executable, "-m", "features.embedded", str(home), str(_find_server()), str(lock)]
     private = {name: value for name, value in os.environ.items() if not name.startswith("SECANTUS_")}
-    private.pop("WIREDTIGER_CONFIG", None)  # like SECANTUS_…: options that would reach the server past us
     with _log(home).open("wb") as log:
         half = subprocess.run(  # noqa: S603 - our own interpreter
             command,
@@ -333,7 +335,7 @@ def _start_keeper(home: Path, lock: int) -> bool:
             stdout=log,
             stderr=log,
             cwd=Path(__file__).parents[1],  # so that this package is found, installed or not
-            env={**private, "PYTHONUNBUFFERED": "1"},
+            env={**private, "PYTHONUNBUFFERED": "1", "WIREDTIGER_CONFIG": ENGINE},
             start_new_session=True,  # Ctrl-C is for the command, not for the database
             pass_fds=(lock,),
             check=False,

@@ -305,6 +305,20 @@ def test_a_killed_server_is_replaced_at_the_next_use_and_loses_nothing(home, gue
     assert not status(home).running
 
 
+@pytest.mark.slow
+def test_the_log_of_what_was_written_does_not_grow_without_end_and_nothing_is_lost(home):
+    megabytes, most = 800, 500
+    with embedded_server(home) as uri, MongoClient(uri) as client:
+        blob = os.urandom(1_000_000)
+        for number in range(megabytes):
+            client["big"]["blobs"].insert_one({"_id": number, "blob": blob})
+        until(lambda: sum(log.stat().st_size for log in (home / "db").glob("WiredTigerLog.*")) < most * 1_000_000)
+        os.kill(status(home).pid, signal.SIGKILL)
+        with embedded_server(home) as again, MongoClient(again) as client:
+            found = client["big"]["blobs"].find({}, {"_id": 1}).sort("_id", 1)
+            assert [document["_id"] for document in found] == list(range(megabytes))
+
+
 def test_an_orphan_of_a_killed_keeper_is_ended_before_the_next_start(home):
     with embedded_server(home):
         old = record(home)
