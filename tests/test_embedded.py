@@ -314,8 +314,8 @@ def test_the_log_of_what_was_written_does_not_grow_without_end_and_nothing_is_lo
             client["big"]["blobs"].insert_one({"_id": number, "blob": blob})
         until(lambda: sum(log.stat().st_size for log in (home / "db").glob("WiredTigerLog.*")) < most * 1_000_000)
         os.kill(status(home).pid, signal.SIGKILL)
-        with embedded_server(home) as again, MongoClient(again) as client:
-            found = client["big"]["blobs"].find({}, {"_id": 1}).sort("_id", 1)
+        with embedded_server(home) as again, MongoClient(again) as other:
+            found = other["big"]["blobs"].find({}, {"_id": 1}).sort("_id", 1)
             assert [document["_id"] for document in found] == list(range(megabytes))
 
 

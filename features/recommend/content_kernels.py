@@ -10,7 +10,8 @@ from numba import njit
 
 from features.compute.gather import arrays, product
 from features.recommend.listed import Listed
-from features.recommend.models.content import Content, waves_of
+from features.recommend.models.content import Content
+from features.recommend.models.track_features import waves_of
 
 
 def content_parts(model: Content, listed: Listed) -> dict[str, np.ndarray]:

@@ -25,9 +25,9 @@ from features.compute.dataset import Catalog
 from features.compute.topk import top_k
 from features.recommend.cold import HARDLY_ANYBODY
 from features.recommend.history import History
-from features.recommend.models.content import artist_rows
 from features.recommend.models.contract import Model
 from features.recommend.models.neighbors import NearTracks
+from features.recommend.models.track_features import artist_rows
 
 BY_NEIGHBORS, BY_ARTIST, BY_GENRE, NEW, POPULAR, OWN = 250, 80, 60, 20, 100, 200
 """Tracks of each source at most."""

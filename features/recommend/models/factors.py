@@ -11,10 +11,10 @@ import scipy.sparse as sp
 from features.compute.decomposition import leading
 from features.compute.gather import products_at
 from features.recommend.history import History, liked_row
-from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Asked, Range
 from features.recommend.models.ials_solver import solved
 from features.recommend.models.neighbors import RECENCY
+from features.recommend.models.track_features import side_rows
 from features.recommend.mover_kernels import moved_by_factors
 
 SWEEP = {"tolerance": 3e-3, "most_steps": 10}

@@ -9,11 +9,11 @@ import scipy.sparse as sp
 
 from features.compute.nearest import strongest
 from features.recommend.history import History, liked_row
-from features.recommend.models.content import side_rows
 from features.recommend.models.contract import Range
 from features.recommend.models.neighbors import RECENCY, NearTracks
 from features.recommend.models.proximity import PROXIMITY, proximity
 from features.recommend.models.ridge import LEAST, Solution, inverted, solve
+from features.recommend.models.track_features import side_rows
 
 BLOCK_CELLS = 8_000_000
 

@@ -11,14 +11,12 @@ from worlds import account, dataset_of, play, track
 from features.compute.embeddings import standardized_audio
 from features.compute.interactions import build_interactions
 from features.recommend.history import History, build_history, history_of
-from features.recommend.models.content import (
+from features.recommend.models.content import DAMPING, Content, Kernel
+from features.recommend.models.track_features import (
     AGE_WIDTH,
     AUDIO_WIDTH,
-    DAMPING,
     POPULARITY_WIDTH,
     YOUNGEST,
-    Content,
-    Kernel,
     felt_columns,
     felt_features,
     named_features,

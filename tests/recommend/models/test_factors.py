@@ -5,8 +5,8 @@ import pytest
 
 from features.recommend.history import History
 from features.recommend.models import factors
-from features.recommend.models.content import side_rows
 from features.recommend.models.factors import IALS, ScaledSVD, SideIALS
+from features.recommend.models.track_features import side_rows
 from tests.recommend.models.histories import random_history
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from features.recommend.history import History
-from features.recommend.models.content import side_rows
 from features.recommend.models.linear import Cease, Ease, LocalEase
+from features.recommend.models.track_features import side_rows
 from tests.recommend.models.histories import random_history
 
 SETTINGS = [
