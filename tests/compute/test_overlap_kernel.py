@@ -88,3 +88,20 @@ def test_users_of_several_tiles_are_compared_across_them(seed):
         np.testing.assert_array_equal(found.neighbors[user, : len(best)], best)
         np.testing.assert_array_equal(found.jaccard[user, : len(best)], share[best])
         assert (found.neighbors[user, len(best) :] == -1).all()
+
+
+def test_the_only_two_listeners_of_a_track_find_each_other_from_tile_to_tile():
+    pairs = 64
+    users = TILE + pairs
+    tracks = np.arange(users * 4).reshape(users, 4)  # everybody's own
+    tracks[-pairs:, :3] = tracks[:pairs, :3]
+    world = sp.csr_matrix((np.ones(users * 4, np.int32), tracks.ravel(), np.arange(users + 1) * 4))
+    found = similar_users(world, k=2, min_common=3)
+    expected = np.full((users, 2), -1)
+    expected[:pairs, 0], expected[-pairs:, 0] = np.arange(users - pairs, users), np.arange(pairs)
+    np.testing.assert_array_equal(found.neighbors, expected)
+    assert found.common[:pairs, 0].tolist() == [3] * pairs
+    # where beginnings of lists need more than four bytes
+    index = overlap_index(world, min_common=3)
+    wide = index._replace(begins=index.begins.astype(np.int64))
+    np.testing.assert_array_equal(most_similar(wide, 0, pairs, k=2, min_common=3)[0], expected[:pairs])
