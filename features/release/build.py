@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from features.compute.align import Alignment, align
@@ -20,11 +21,12 @@ from features.compute.heard import Heard
 from features.compute.interactions import Interactions, build_interactions, no_plays
 from features.compute.numbering import Pieces, marked, ordered
 from features.compute.overlaps import similar_users
-from features.compute.profiles import profiles_in_blocks
+from features.compute.profiles import Profiles, profiles_in_blocks
 from features.compute.runner import Runner, Threads
 from features.dates import to_millisecond
 from features.errors import InputError
 from features.evaluate.gate import (
+    Check,
     check_embeddings,
     check_lists,
     check_profiles,
@@ -130,23 +132,7 @@ def _build(
             threads=budget.threads,
         )
     with stages("profiles"):
-        profiles, made = profiles_in_blocks(
-            interactions,
-            dataset.plays,
-            dataset.catalog,
-            as_of_ms=as_of_ms,
-            top_genres=parameters.profiles.top_genres,
-            threads=budget.threads,
-        )
-        with files.groups("user_profile", outputs.profile_table(dataset, profiles, slice(0)).schema) as add:
-            for rows in made:
-                add(outputs.profile_table(dataset, profiles, rows))
-    checks = [
-        *check_profiles(profiles.vectors, profiles.confidence, _players(dataset)),
-        check_ranges(profiles.dimensions, profiles.vectors),
-    ]
-    # written, and by far the largest part; a slice would keep all of them
-    profiles = replace(profiles, vectors=profiles.vectors[:0].copy())
+        profiles, checks = _profiles(dataset, interactions, parameters, as_of_ms, files, budget.threads)
     history_days = int(profiles.history_days.max())
     with stages("counts"):
         unmoved, plays = unmoved_lists(reference, dataset, as_of), len(dataset.plays)
@@ -163,20 +149,10 @@ def _build(
         files.write("track_embedding", outputs.embedding_table(dataset, embeddings, aligned.vectors, history_days))
     checks += check_embeddings(aligned.vectors, embeddings.confidence)
     with stages("similar users"):
-        similar = similar_users(
-            interactions.plays,
-            **parameters.similarity.model_dump(),
-            threads=budget.threads,
-            shard_users=blocks.shard_users,
-            runner=runner,
+        neighbors, common, found = _similar(
+            dataset, profiles, interactions.plays, parameters, files, blocks, budget, runner
         )
-        with files.groups("similarity", outputs.SIMILAR) as add:
-            for start in range(0, len(profiles.users), SIMILAR_ROWS):
-                add(outputs.similarity_table(dataset, profiles, similar, slice(start, start + SIMILAR_ROWS)))
-    least = parameters.similarity.min_common
-    checks += check_similarity(similar.neighbors, similar.common, similar.jaccard, least)
-    neighbors, common = similar.neighbors, similar.common
-    del similar
+    checks += found
     with stages("models"):
         ranker = fit_ranker(dataset, interactions, recipes, parameters, history).pattern()
     interactions, history = ranker.interactions, ranker.history  # so that nothing holds the weights
@@ -238,6 +214,55 @@ def _chosen(
         recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
     with stages("evaluation"):
         return recipes, ranking_metrics(split, recipes, parameters, blocks.cells)
+
+
+def _profiles(
+    dataset: Dataset,
+    interactions: Interactions,
+    parameters: NightlyParameters,
+    as_of_ms: int,
+    files: "_Files",
+    threads: int,
+) -> tuple[Profiles, list[Check]]:
+    """Makes and writes profiles, block by block; what is returned has no vectors, which are by far the largest part."""
+    profiles, made = profiles_in_blocks(
+        interactions,
+        dataset.plays,
+        dataset.catalog,
+        as_of_ms=as_of_ms,
+        top_genres=parameters.profiles.top_genres,
+        threads=threads,
+    )
+    with files.groups("user_profile", outputs.profile_table(dataset, profiles, slice(0)).schema) as add:
+        for rows in made:
+            add(outputs.profile_table(dataset, profiles, rows))
+    checks = [
+        *check_profiles(profiles.vectors, profiles.confidence, _players(dataset)),
+        check_ranges(profiles.dimensions, profiles.vectors),
+    ]
+    return replace(profiles, vectors=profiles.vectors[:0].copy()), checks  # a slice would keep all of them
+
+
+def _similar(
+    dataset: Dataset,
+    profiles: Profiles,
+    plays: sp.csr_matrix,
+    parameters: NightlyParameters,
+    files: "_Files",
+    blocks: Blocks,
+    budget: Budget,
+    runner: Runner | None,
+) -> tuple[np.ndarray, np.ndarray, list[Check]]:
+    """Finds and writes similar users; (users, k) each, their numbers and how many tracks are in common."""
+    how = parameters.similarity
+    similar = similar_users(
+        plays, **how.model_dump(), threads=budget.threads, shard_users=blocks.shard_users, runner=runner
+    )
+    with files.groups("similarity", outputs.SIMILAR) as add:
+        for start in range(0, len(profiles.users), SIMILAR_ROWS):
+            add(outputs.similarity_table(dataset, profiles, similar, slice(start, start + SIMILAR_ROWS)))
+    checks = check_similarity(similar.neighbors, similar.common, similar.jaccard, how.min_common)
+    return similar.neighbors, similar.common, checks
 
 
 def _without_plays(
