@@ -43,6 +43,10 @@ STOP_TIMEOUT_S = 10.0
 ENDING_S = 3.0
 POLL_S = 0.1
 WAIT_S = 0.02
+CONFIGURATION = "[storage]\nttl_sweep_seconds = 3600\n"
+"""To find what has expired the server reads every document, and nobody writes meanwhile. By itself it does so each
+minute, which at a few GB stops writers for longer than a lease lives; so each hour, and at the end of a night
+(`database.remove_expired`)."""
 ENGINE = "checkpoint=(log_size=256MB)"
 """For the server's storage engine, which by itself keeps all of the log until it is closed: twice what is written on
 disk, and a start after a crash that takes as long as writing it did."""
@@ -277,13 +281,15 @@ def _forget_uses() -> None:
 
 
 def _prepare(home: Path) -> None:
-    """Makes the folders and the files that are locked, and the server's configuration, which is empty."""
+    """Makes the folders and the files that are locked, and the server's configuration."""
     (home / "db").mkdir(parents=True, exist_ok=True)
     _run(home).mkdir(exist_ok=True)
     for name in ("users.lock", "keeper.lock", "probe.lock"):
         (_run(home) / name).touch()
     # Without --config the server would pick up a secantusd.toml of the working directory or of the user.
-    (_run(home) / "secantusd.toml").touch()
+    configuration = _run(home) / "secantusd.toml"
+    if not configuration.exists() or configuration.read_text() != CONFIGURATION:
+        configuration.write_text(CONFIGURATION)
 
 
 def _is_prepared(run: Path) -> bool:

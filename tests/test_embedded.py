@@ -375,6 +375,15 @@ def test_a_configuration_lying_about_does_not_reach_the_server(home, monkeypatch
         assert names(uri) == []
 
 
+def test_a_home_of_an_earlier_version_gets_the_configuration_of_this_one(home):
+    with embedded_server(home):
+        pass
+    (home / "db.run" / "secantusd.toml").write_text("")  # as it was
+    with embedded_server(home) as uri:
+        assert names(uri) == []
+    assert (home / "db.run" / "secantusd.toml").read_text() == embedded.CONFIGURATION
+
+
 # --- start, stop, status
 
 

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from bson import ObjectId
 from pydantic import SecretStr
 from pymongo.database import Database
 
@@ -65,6 +66,24 @@ def test_a_run_by_a_dask_cluster_of_its_own_makes_the_same_release(sampled: Sett
     again = nightly(as_of="2026-11-20")
     assert by_dask.published
     assert (again.release, again.published) == (by_dask.release, False)  # known by its id, and nothing is lacking
+
+
+def test_what_has_expired_leaves_the_built_in_database_with_the_night(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MONGODB_URI")
+    get_settings.cache_clear()
+    built_in = get_settings()
+    assert built_in.uses_embedded_database
+    now = datetime.now(UTC)
+    sample = make_sample(SampleSpec(users=25, tracks=80, days=20, seed=3), end=now)
+    with open_database(built_in) as database:
+        plan.apply(database)
+        write_sample(database, sample, home=built_in.echotune_home, now=now)
+        old = {"eventType": "login", "category": "user", "timestamp": now - timedelta(days=91)}
+        database["events"].insert_many([old, {**old, "_id": ObjectId(), "timestamp": now}])
+        nightly()  # shorter than the hour after which the server looks by itself
+        assert database["events"].count_documents({"eventType": "login"}) == 1
 
 
 def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> None:
