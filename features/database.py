@@ -56,16 +56,17 @@ def open_database(settings: Settings) -> Iterator[Database[Document]]:
             yield database
 
 
-def remove_expired(database: Database[Document]) -> int:
-    """Has the built-in server remove what has expired, in all databases; returns how many documents.
+def remove_expired(database: Database[Document], settings: Settings) -> None:
+    """Has the built-in server remove what has expired; one of MongoDB looks for it each minute by itself.
 
-    Other servers look for it every minute and need no asking. This one lets nobody write while it looks.
+    Nobody writes while it looks, so hold no lease.
 
     Raises:
-        DatabaseError: it is lost, or another kind of server.
+        DatabaseError: it is lost.
     """
-    with translated_errors():
-        return int(database.client.admin.command("secantusAdmin.pruneTtl")["pruned"])
+    if settings.uses_embedded_database:
+        with translated_errors():
+            database.client.admin.command("secantusAdmin.pruneTtl")
 
 
 @contextmanager

@@ -321,17 +321,16 @@ def nightly(
                     mirror(release, token)
             prune_releases(token)
             attributed = attribute(token)
-        if settings.uses_embedded_database:  # without the lease: others may have to wait for it
-            sweep(database)
+        sweep(database)
     log.info("release %s live", release)
     counts = manifest.counts if manifest else {}
     return Result(release=release, published=published, counts=counts, taken=taken, attributed=attributed)
 
 
 def sweep(database: Database[Document]) -> None:
-    """Has the built-in server remove what has expired. Where it can't, the next night does."""
+    """What has expired leaves a server that has to be asked. Where it can't, the next night asks again."""
     try:
-        remove_expired(database)
+        remove_expired(database, get_settings())
     except DatabaseError as error:
         get_run_logger().warning("what has expired is removed another time: %s", error)
 

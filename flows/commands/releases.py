@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from features.database import open_database
+from features.database import open_database, remove_expired
 from features.errors import NotFoundError
 from features.release.ledger import hold_lease, read_pointer
 from features.settings import get_settings
@@ -140,17 +140,20 @@ def prune(
     from features.release.retention import prune as let_go
 
     settings = get_settings()
-    with progress_bars() as progress, open_database(settings) as database, hold_lease(database) as token:
-        removals = let_go(
-            database,
-            settings.echotune_home,
-            token,
-            settings.echotune_keep_releases,
-            datetime.now(UTC),
-            dry_run=dry_run,
-            backfills=backfills,
-            progress=progress,
-        )
+    with progress_bars() as progress, open_database(settings) as database:
+        with hold_lease(database) as token:
+            removals = let_go(
+                database,
+                settings.echotune_home,
+                token,
+                settings.echotune_keep_releases,
+                datetime.now(UTC),
+                dry_run=dry_run,
+                backfills=backfills,
+                progress=progress,
+            )
+        if not dry_run:
+            remove_expired(database, settings)
     rows: list[dict[str, Any]] = [asdict(removal) for removal in removals]
     if as_json:
         show_json(rows)

@@ -80,10 +80,11 @@ def test_what_has_expired_leaves_the_built_in_database_with_the_night(
     with open_database(built_in) as database:
         plan.apply(database)
         write_sample(database, sample, home=built_in.echotune_home, now=now)
-        old = {"eventType": "login", "category": "user", "timestamp": now - timedelta(days=91)}
-        database["events"].insert_many([old, {**old, "_id": ObjectId(), "timestamp": now}])
+        said = {"category": "user", "type": "login", "data": {}}
+        for days in (0, 91):
+            database["events"].insert_one({**said, "_id": ObjectId(), "timestamp": now - timedelta(days=days)})
         nightly()  # shorter than the hour after which the server looks by itself
-        assert database["events"].count_documents({"eventType": "login"}) == 1
+        assert database["events"].count_documents({"type": "login"}) == 1
 
 
 def test_a_run_leaves_a_table_and_a_summary_on_its_page(sampled: Settings) -> None:
