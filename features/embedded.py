@@ -43,9 +43,9 @@ STOP_TIMEOUT_S = 10.0
 ENDING_S = 3.0
 POLL_S = 0.1
 WAIT_S = 0.02
-CONFIGURATION = "[storage]\nttl_sweep_seconds = 3600\n"
+CONFIGURATION = "[storage]\nttl_sweep_seconds = 86400\n"
 """To find what has expired the server reads every document, and nobody writes meanwhile. By itself it does so each
-minute, which at a few GB stops writers for longer than a lease lives; so each hour, and at the end of a night
+minute, which at a few GB stops writers for longer than a lease lives; so once a day, and at the end of a night
 (`database.remove_expired`)."""
 ENGINE = "checkpoint=(log_size=256MB)"
 """For the server's storage engine, which by itself keeps all of the log until it is closed: twice what is written on

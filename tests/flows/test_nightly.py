@@ -83,7 +83,7 @@ def test_what_has_expired_leaves_the_built_in_database_with_the_night(
         said = {"category": "user", "type": "login", "data": {}}
         for days in (0, 91):
             database["events"].insert_one({**said, "_id": ObjectId(), "timestamp": now - timedelta(days=days)})
-        nightly()  # shorter than the hour after which the server looks by itself
+        nightly()  # shorter than the day after which the server looks by itself
         assert database["events"].count_documents({"type": "login"}) == 1
 
 
