@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from commands import echotune
 from published import Interruption, Raising, on_disk
 
+from features.database import open_database
 from features.release import publish as module
 from features.release.ledger import hold_lease, read_pointer, record
 from features.release.manifest import release_folder, releases_on_disk
 from features.release.publish import promote, rollback, upload
 from features.release.retention import expire
+from features.schema import plan
+from features.settings import get_settings
 
 FAILING = [{"name": "lists", "passed": False, "detail": "3 of 4 users"}]
 pytestmark = pytest.mark.usefixtures("settings")
@@ -147,3 +151,15 @@ def test_while_another_run_is_at_work_nothing_is_changed(ready, words):
         status, text = told(*words)
     assert status == 5
     assert "another run holds the lease" in text
+
+
+def test_pruning_the_built_in_database_removes_what_has_expired_but_not_when_it_only_tells(settings, monkeypatch):
+    monkeypatch.delenv("MONGODB_URI")
+    get_settings.cache_clear()
+    with open_database(get_settings()) as database:
+        plan.apply(database)
+        old = datetime.now(UTC) - timedelta(days=91)
+        database["events"].insert_one({"category": "user", "type": "login", "data": {}, "timestamp": old})
+        for words, left in ((["--dry-run"], 1), ([], 0)):
+            assert echotune("releases", "prune", *words)[0] == 0
+            assert database["events"].count_documents({}) == left
