@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from features.compute.gather import likeness_at, products_at
+from features.compute.gram import gram
 from features.compute.rows import row_entries
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
+from features.recommend.models.ridge import inverted
 from features.recommend.models.track_features import WAVE_ROWS, felt_columns, felt_features, named_features, waves_of
 
 DAMPING = 0.7
@@ -238,17 +239,22 @@ class Content:
 
     def _smoothing(self, history: History, profiles: Mapping[str, sp.csr_matrix | np.ndarray]) -> np.ndarray:
         """(users, users) float32: how much of whose scores each user takes."""
-        users = len(history.degree)
-        alike = np.zeros((users, users))
         heard = (sp.diags(np.maximum(history.degree, 1.0) ** -0.5) @ self.scored_).tocsr()
-        for kind, rows in ({"heard": heard} | dict(profiles)).items():
-            product = rows @ rows.T
-            alike += getattr(self, kind) / _scale(rows) * (product.toarray() if sp.issparse(product) else product)
+        sides = {
+            kind: rows * np.sqrt(getattr(self, kind) / _scale(rows))
+            for kind, rows in ({"heard": heard} | dict(profiles)).items()
+        }
+        alike = gram(sp.hstack([rows for rows in sides.values() if sp.issparse(rows)], format="csr"))
+        for rows in sides.values():
+            if not sp.issparse(rows):
+                alike += rows @ rows.T
         length = np.sqrt(np.maximum(alike.diagonal(), LEAST))
-        alike = alike / np.outer(length, length)
-        ridged = alike + self.ridge * np.eye(users)
-        smoothing = scipy.linalg.solve(ridged, alike, assume_a="pos").T
-        smoothing[np.diag_indices(users)] *= self.own
+        alike /= length[:, None]
+        alike /= length[None, :]
+        alike[np.diag_indices_from(alike)] += self.ridge
+        smoothing = -self.ridge * inverted(alike)  # K (K + r)^-1 = 1 - r (K + r)^-1
+        smoothing[np.diag_indices_from(smoothing)] += 1.0
+        smoothing[np.diag_indices_from(smoothing)] *= self.own
         return np.asarray(smoothing, np.float32)
 
     def _above_least(self, users: np.ndarray) -> np.ndarray:

@@ -76,29 +76,22 @@ class Ease:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: the history's part in each track."""
-        rows = self.scored_[users]
-        raw = -self.solution_.times(rows)
-        # what a track says of itself is not knowledge
-        owner = np.repeat(np.arange(len(users)), np.diff(rows.indptr))
-        raw[owner, rows.indices] += rows.data * self.solution_.diagonal[rows.indices]
-        raw *= self.scale_[None, :]
-        return raw.astype(np.float32)
+        raw = self.solution_.times(self.scored_[users])  # what a track says of itself is not knowledge
+        raw *= -self.scale_[None, :].astype(np.float32)
+        return raw
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: exact, since scores are linear in the history."""
         history, worth = liked_row(self.scored_, user)
         weights = np.zeros(len(self.scale_))
         weights[tracks] = self.scale_[tracks]
-        own = weights[history] * self.solution_.diagonal[history]
         # P is symmetric: one row times it instead of one for each track of the history
-        return worth * (own - self.solution_.times(sp.csr_matrix(weights[None, :]))[0, history])
+        return -worth * self.solution_.times(sp.csr_matrix(weights[None, :]))[0, history]
 
     def influences(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h, n) float64: likewise."""
         history, worth = liked_row(self.scored_, user)
-        given = -self.solution_.block(history, tracks) * self.scale_[tracks][None, :]
-        given[history[:, None] == tracks[None, :]] = 0.0
-        return worth[:, None] * given
+        return -worth[:, None] * self.solution_.block(history, tracks) * self.scale_[tracks][None, :]
 
 
 @dataclass(eq=False)
@@ -184,7 +177,6 @@ class LocalEase(NearTracks):
         for start in range(0, tracks, step):
             targets = np.arange(start, min(tracks, start + step))
             weights = -solution.columns(targets) * scale[targets, None]
-            weights[np.arange(len(targets)), targets] = 0.0
             blocks.append(strongest(sp.csr_matrix(np.maximum(weights, 0.0).astype(np.float32)), self.neighbors))
         kept = sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, 0), dtype=np.float32)
         kept.data = kept.data ** np.float32(self.power)

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from features.compute.gram import gram
 from features.compute.rows import dense_block
 from features.recommend.history import History, liked_row
 from features.recommend.models.contract import Range
@@ -64,11 +65,11 @@ class UserEase:
             popularity**-self.popularity_power,
         )
         scaled = (rows @ values @ sp.diags(columns)).tocsr()
-        gram = (scaled @ scaled.T).toarray().astype(np.float64)
-        own = gram.diagonal().copy()
+        alike = gram(scaled)
+        own = alike.diagonal().copy()
         mean = own[history.degree > 0].mean() if history.weights.nnz else 1.0
-        gram[np.diag_indices_from(gram)] += self.ridge * mean + LEAST + self.dropout / (1.0 - self.dropout) * own
-        self.inverse_ = inverted(gram)
+        alike[np.diag_indices_from(alike)] += self.ridge * mean + LEAST + self.dropout / (1.0 - self.dropout) * own
+        self.inverse_ = inverted(alike).astype(np.float32)
         self.between_: np.ndarray | None = None
         self.others_ = scaled.T.tocsr()
         recent = history.recent(self.half_life, self.floor, self.strength)
@@ -79,7 +80,7 @@ class UserEase:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: what others hear, by how they predict the user."""
-        return np.ascontiguousarray((self.outputs_ @ self._between(users).astype(np.float32).T).T)
+        return np.ascontiguousarray((self.outputs_ @ self._between(users).T).T)
 
     def influence(self, user: int, tracks: np.ndarray) -> np.ndarray:
         """(h,) float64: each other user's part, shared out over what both have in common."""
@@ -100,9 +101,9 @@ class UserEase:
         return shared_influences(worth, theirs, self.between_[user].astype(np.float64), self.outputs_[tracks])
 
     def _between(self, users: np.ndarray) -> np.ndarray:
-        """(n, users) float64: how others predict each of these."""
+        """(n, users) float32: how others predict each of these."""
         place = np.arange(len(users))
-        alike = (self.scored_[users] @ self.others_).toarray()
+        alike = (self.scored_[users] @ self.others_).toarray().astype(np.float32)
         alike[place, users] = 0.0
         through = alike @ self.inverse_
         through -= (through[place, users] / self.inverse_[users, users])[:, None] * self.inverse_[users]

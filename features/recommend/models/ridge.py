@@ -7,54 +7,59 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from features.compute.gram import gram, mirror
+
 BLOCK_CELLS = 8_000_000
 KEPT_CELLS = 128_000_000
-"""Cells up to which what is between rows and tracks is kept once it is asked for, 512 MB."""
+"""Cells up to which what is between tracks is made at once, or what is between rows and tracks kept, 512 MB."""
 LEAST = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """P = (R'R + L)^-1, by itself or as L^-1 - L^-1 R' C R L^-1 with C = (1 + R L^-1 R')^-1.
+    """P = (R'R + L)^-1: what each track says of each other; what it says of itself is kept apart.
+
+    Where P does not fit, it is L^-1 - L^-1 R' C R L^-1 with C = (1 + R L^-1 R')^-1.
 
     Attributes:
-        rows: (m, tracks) CSR, R.
+        rows: (m, tracks) float32 CSR, R.
         ridge: (tracks,) float64, L.
-        inverse: (tracks, tracks) float64, P; or (m, m), C.
         diagonal: (tracks,) float64, of P.
-        by_rows: whether it is C.
+        between: (tracks, tracks) float32, P with an empty diagonal; None where it does not fit.
+        inverse: (m, m) float32, C; None where P is there.
     """
 
     rows: sp.csr_matrix
     ridge: np.ndarray
-    inverse: np.ndarray
     diagonal: np.ndarray
-    by_rows: bool
+    between: np.ndarray | None
+    inverse: np.ndarray | None = None
 
     def times(self, left: sp.csr_matrix) -> np.ndarray:
-        """(n, tracks) float64: `left` (n, tracks) CSR times P."""
-        if not self.by_rows:
-            return left @ self.inverse
-        scaled = left.multiply(1.0 / self.ridge[None, :]).tocsr()
+        """(n, tracks) float32: `left` (n, tracks) CSR times P without its diagonal."""
+        left = left.astype(np.float32)
+        if self.between is not None:
+            return left @ self.between
+        scaled = left.multiply(1.0 / self.ridge[None, :].astype(np.float32)).tocsr()
         through = (scaled @ self.rows.T).toarray() @ self.inverse
-        return scaled.toarray() - (self.rows.T @ through.T).T / self.ridge[None, :]
+        found = -(self.rows.T @ through.T).T / self.ridge[None, :].astype(np.float32)
+        owner = np.repeat(np.arange(left.shape[0]), np.diff(left.indptr))
+        found[owner, left.indices] += left.data * (1.0 / self.ridge - self.diagonal)[left.indices].astype(np.float32)
+        return found
 
     def columns(self, chosen: np.ndarray) -> np.ndarray:
-        """(n, tracks) float64: the chosen rows of P, which is symmetric."""
+        """(n, tracks) float32: the chosen rows of P, which is symmetric, likewise."""
         ones = np.ones(len(chosen))
         return self.times(sp.csr_matrix((ones, (np.arange(len(chosen)), chosen)), shape=(len(chosen), len(self.ridge))))
 
     def block(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """(l, r) float64: P of some tracks by others."""
-        if not self.by_rows:
-            return self.inverse[np.ix_(left, right)]
-        if self._between is not None:
-            between = self._between[np.ix_(left, right)]
-        else:
-            through = self._through[right] if self._through is not None else self._of_track[right] @ self.inverse
-            between = self._of_track[left] @ np.ascontiguousarray(through.T)
-        own = np.where(left[:, None] == right[None, :], 1.0 / self.ridge[left][:, None], 0.0)
-        found: np.ndarray = own - between / (self.ridge[left][:, None] * self.ridge[right][None, :])
+        """(l, r): P of some tracks by others, likewise."""
+        if self.between is not None:
+            return self.between[np.ix_(left, right)]
+        through = self._through[right] if self._through is not None else self._of_track[right] @ self.inverse
+        between = self._of_track[left] @ np.ascontiguousarray(through.T)
+        found: np.ndarray = -between / (self.ridge[left][:, None] * self.ridge[right][None, :])
+        found[left[:, None] == right[None, :]] = 0.0
         return found
 
     @cached_property
@@ -73,18 +78,6 @@ class Solution:
             kept[start : start + step] = self._of_track[start : start + step] @ self.inverse
         return kept
 
-    @cached_property
-    def _between(self) -> np.ndarray | None:
-        """(tracks, tracks) float32: R' C R, where it fits."""
-        if self._through is None or self.rows.shape[1] ** 2 > KEPT_CELLS:
-            return None
-        kept = np.empty((len(self._through), len(self._through)), np.float32)
-        step = max(1, BLOCK_CELLS // max(len(kept), 1))
-        for start in range(0, len(kept), step):
-            part = np.ascontiguousarray(self._through[start : start + step].T)
-            kept[start : start + step] = (self._of_track @ part).T
-        return kept
-
 
 def solve(rows: sp.csr_matrix, each: np.ndarray) -> Solution:
     """Inverts the smaller side.
@@ -93,32 +86,46 @@ def solve(rows: sp.csr_matrix, each: np.ndarray) -> Solution:
         rows: (m, tracks) CSR, R; empty ones don't count.
         each: (tracks,) float64, L, above 0.
     """
-    rows = rows[np.diff(rows.indptr) > 0].astype(np.float64)
-    if rows.shape[0] >= rows.shape[1]:
-        gram = (rows.T @ rows).toarray()
-        gram[np.diag_indices_from(gram)] += each
-        inverse = inverted(gram)
-        return Solution(rows, each, inverse, np.maximum(inverse.diagonal(), LEAST), by_rows=False)
-    scaled = (rows @ sp.diags(1.0 / np.sqrt(each))).tocsr()
-    gram = (scaled @ scaled.T).toarray()
-    gram[np.diag_indices_from(gram)] += 1.0
-    inverse = inverted(gram)
-    columns = rows.tocsc()
-    diagonal = np.empty(rows.shape[1])
+    rows = rows[np.diff(rows.indptr) > 0]
+    tracks = rows.shape[1]
+    if rows.shape[0] >= tracks:
+        matrix = gram(rows.T.tocsr())
+        matrix[np.diag_indices_from(matrix)] += each
+        between = inverted(matrix)
+        diagonal = np.maximum(between.diagonal(), LEAST)
+        np.fill_diagonal(between, 0.0)
+        return Solution(rows, each, diagonal, between.astype(np.float32))
+    matrix = gram((rows.astype(np.float64) @ sp.diags(1.0 / np.sqrt(each))).tocsr())
+    matrix[np.diag_indices_from(matrix)] += 1.0
+    inverse = inverted(matrix)
+    single = rows.T.tocsr()
+    columns = single.astype(np.float64)
+    diagonal = np.empty(tracks)
+    between = np.empty((tracks, tracks), np.float32) if tracks**2 <= KEPT_CELLS else None
     step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
-    for start in range(0, rows.shape[1], step):
-        block = columns[:, start : start + step]
-        through = (block.T @ inverse).T  # C is symmetric
-        diagonal[start : start + step] = np.asarray(block.multiply(through).sum(axis=0)).ravel()
-    return Solution(rows, each, inverse, np.maximum(1.0 / each - diagonal / each**2, LEAST), by_rows=True)
+    for start in range(0, tracks, step):
+        some = slice(start, start + step)
+        through = columns[some] @ inverse  # C is symmetric
+        own = np.asarray(columns[some].multiply(through).sum(axis=1)).ravel()
+        diagonal[some] = np.maximum(1.0 / each[some] - own / each[some] ** 2, LEAST)
+        if between is not None:
+            below = single[start:] @ np.ascontiguousarray(through.T, np.float32)
+            between[start:, some] = -below / (each[start:, None] * each[None, some])
+    if between is None:
+        return Solution(rows, each, diagonal, None, inverse.astype(np.float32))
+    mirror(between)
+    np.fill_diagonal(between, 0.0)
+    return Solution(rows, each, diagonal, between)
 
 
 def inverted(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a symmetric positive definite matrix, which is overwritten."""
     if not len(matrix):
         return matrix
-    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+    # below its diagonal is above that of its transpose, which is laid out as the library wants it: nothing is copied
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix.T, lower=0, overwrite_a=1)
     assert failed == 0, "the ridge keeps the matrix positive definite"
-    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    lower = np.tril(inverse)
-    return lower + np.tril(lower, -1).T
+    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=0, overwrite_c=1)
+    below: np.ndarray = inverse.T
+    mirror(below)
+    return below

@@ -5,6 +5,7 @@ import pytest
 
 from features.recommend.history import History
 from features.recommend.models.linear import Cease, Ease, LocalEase
+from features.recommend.models.ridge import inverted
 from features.recommend.models.track_features import side_rows
 from tests.recommend.models.histories import random_history
 
@@ -57,10 +58,28 @@ def test_ease_is_a_plain_inverse_with_its_diagonal_left_out(size, how):
     assert np.abs(expected).max() > 0.1
 
 
-def test_the_smaller_side_is_inverted():
-    assert Ease().fit(random_history(1, **FEW_USERS)).solution_.inverse.shape == (24, 24)
-    assert Ease().fit(random_history(1, silent=3, **FEW_USERS)).solution_.inverse.shape == (21, 21)
-    assert Ease().fit(random_history(1, **FEW_TRACKS)).solution_.inverse.shape == (20, 20)
+def test_the_smaller_side_is_inverted(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        "features.recommend.models.ridge.inverted", lambda matrix: sizes.append(matrix.shape) or inverted(matrix)
+    )
+    Ease().fit(random_history(1, **FEW_USERS))
+    Ease().fit(random_history(1, silent=3, **FEW_USERS))
+    Ease().fit(random_history(1, **FEW_TRACKS))
+    assert sizes == [(24, 24), (21, 21), (20, 20)]
+
+
+@pytest.mark.parametrize("cells", [0, 24 * 40], ids=["nothing is kept", "rows by tracks are kept"])
+def test_where_tracks_by_tracks_do_not_fit_scores_and_influences_are_the_same(cells, monkeypatch):
+    history = random_history(1, silent=2, refused=20, **FEW_USERS)
+    whole = Ease().fit(history)
+    monkeypatch.setattr("features.recommend.models.ridge.KEPT_CELLS", cells)
+    model, tracks = Ease().fit(history), np.array([0, 3, 7, 21])
+    assert (whole.solution_.between is None, model.solution_.between is None) == (False, True)
+    np.testing.assert_allclose(model.scores(np.arange(24)), whole.scores(np.arange(24)), atol=1e-6)
+    for user in range(24):
+        np.testing.assert_allclose(model.influence(user, tracks), whole.influence(user, tracks), atol=1e-6)
+        np.testing.assert_allclose(model.influences(user, tracks), whole.influences(user, tracks), atol=1e-6)
 
 
 @SIDES
