@@ -22,6 +22,7 @@ from features.compute.budget import Budget
 from features.parameters import NightlyParameters
 from features.release.build import build_release
 from features.release.ledger import hold_lease, read_pointer
+from features.release.manifest import Manifest
 from features.release.publish import publish_release
 from features.release.reference import find_reference
 from features.release.retention import prune
@@ -78,7 +79,11 @@ def measure(plays: int) -> list[dict[str, Any]]:
         (WHOLE, whole[0], again),
     ]
     about = f"{count:,} plays of {users:,} listeners, {sample.tracks.num_rows:,} tracks"
-    return [_reading(about, reads), _stages(about, first.stages, second.stages)]
+    return [
+        _reading(about, reads),
+        _stages(about, first.stages, second.stages),
+        _build(about, first.built, second.built),
+    ]
 
 
 def compile_all(end: datetime) -> None:
@@ -96,6 +101,7 @@ class Night:
     Attributes:
         stages: what each cost, in order.
         snapshot: what was read.
+        built: the manifest of the release.
     """
 
     def __init__(self, database: Database[dict[str, Any]], process: int, home: Path, bound: datetime) -> None:
@@ -107,14 +113,14 @@ class Night:
             pointer = read_pointer(database)
             reference = find_reference(database, home, pointer.release) if pointer else None
             budget = Budget(Settings().memory_limit)
-            manifest = self._stage(
+            self.built: Manifest = self._stage(
                 "build",
                 lambda: build_release(
                     open_inputs(home, database.name), home, parameters, bound, reference=reference, budget=budget
                 ),
             )
-            self._stage("gate", lambda: pass_gate(database, home, manifest.id, token, parameters.gate, gate=False))
-            self._stage("publish", lambda: publish_release(database, home, manifest.id, token))
+            self._stage("gate", lambda: pass_gate(database, home, self.built.id, token, parameters.gate, gate=False))
+            self._stage("publish", lambda: publish_release(database, home, self.built.id, token))
             self._stage("prune", lambda: prune(database, home, token, 3, datetime.now(UTC)))
             self._stage("attribute", lambda: attribute_feedback(database, home, token, datetime.now(UTC)))
 
@@ -155,6 +161,17 @@ def _stages(about: str, first: dict[str, Spent], second: dict[str, Spent]) -> di
         "rows": rows,
         "share": share,
         "notes": [f"second beside first: {_shares(share)}"],
+    }
+
+
+def _build(about: str, first: Manifest, second: Manifest) -> dict[str, Any]:
+    when = "gone by the first night's" if second.chosen_as_of == first.as_of else "chosen anew"
+    return {
+        "name": "second_build",
+        "about": f"Building releases of {about}",
+        "columns": ["stage", "first, wall s", "second, wall s"],
+        "rows": [[stage, one, second.timings[stage]] for stage, one in first.timings.items()],
+        "notes": [f"models on the second night: {when}"],
     }
 
 

@@ -52,6 +52,9 @@ class SimilarityParameters(Part):
 class RankingParameters(Part):
     """How strategies choose the models they blend."""
 
+    choose_every_days: int = Field(
+        7, ge=1, le=365, description="models are chosen anew when their choice is so old; 1 for each night"
+    )
     closed_form_limit: int = Field(
         6000, ge=0, le=40_000, description="users or tracks up to which models in closed form are tried"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -95,6 +95,21 @@ class Recipe:
         chosen = {} if np.isnan(self.ndcg) else {"ndcg": round(self.ndcg, 6), "users": self.users}
         unheard = {} if self.unheard == 1.0 else {"unheard": self.unheard}
         return {"shares": shares, **roots, "evidence": self.evidence_tracks, **little, **unheard, **chosen}
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """The reverse of `to_dict`; numbers as they are in the books."""
+        little = kept.get("little", {})
+        return cls(
+            dict(kept["shares"]),
+            dict(kept.get("roots", {})),
+            float(kept["evidence"]),
+            dict(little.get("shares", {})),
+            dict(little.get("roots", {})),
+            float(kept.get("unheard", 1.0)),
+            float(kept.get("ndcg", np.nan)),
+            int(kept.get("users", 0)),
+        )
 
 
 class Blend(NamedTuple):

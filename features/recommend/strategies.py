@@ -10,7 +10,7 @@ from features.compute.interactions import Interactions
 from features.compute.topk import top_k
 from features.evaluate.splits import Split, hold_out_last
 from features.parameters import NightlyParameters
-from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, standard_scores, unheard
+from features.recommend.blend import CANDIDATES, LOWEST, OUTSTANDING, Recipe, mixed, names_of, standard_scores, unheard
 from features.recommend.columns import entries
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history, shortened
@@ -168,7 +168,22 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
         hybrid = _for_the_unknown(hybrid, fields["hybrid"])
     if not parameters.recommendations.include_heard:  # where heard tracks come in, own plays speak from the first on
         hybrid = _for_little(hybrid, fields["hybrid"], split, history, users, parameters)
-    return {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
+    recipes = {"collaborative": collaborative, "content-based": Recipe({"content": 1.0}), "hybrid": hybrid}
+    # as they stand in a release's books, so that the nights after go by the very same
+    return {name: Recipe.from_dict(recipe.to_dict()) for name, recipe in recipes.items()}
+
+
+def still_eligible(recipes: Mapping[str, Recipe], split: Split, parameters: NightlyParameters) -> bool:
+    """Whether recipes chosen on an earlier night can be gone by: data still allow all that they blend.
+
+    Args:
+        recipes: by strategy.
+        split: what `choose` would look at.
+        parameters: of the release.
+    """
+    history = build_history(split.dataset, split.interactions)
+    names = eligible(history, parameters, large=is_large(split.dataset, parameters))
+    return {name for recipe in recipes.values() for name in names_of(recipe)} <= {*names, "content"}
 
 
 def validation(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) -> tuple[Split, History, np.ndarray]:

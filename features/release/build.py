@@ -39,18 +39,17 @@ from features.evaluate.splits import sample_of, split_by_time
 from features.measured import Stages
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
-from features.recommend.blend import Recipe
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.facts import Counts, Facts, heard_lately
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.lists import ListMaker
 from features.recommend.rerank import Shaper
-from features.recommend.strategies import choose, sized_for
+from features.recommend.strategies import choose, sized_for, still_eligible
 from features.release import outputs
 from features.release.list_blocks import write_lists
 from features.release.manifest import Manifest, code_version, release_folder, release_id
-from features.release.reference import Reference, unmoved_lists
+from features.release.reference import Choice, Reference, last_choice, unmoved_lists
 from features.release.row_groups import Add, row_groups
 from features.snapshot.clocks import Inputs
 from features.storage import whole_folder, write_json
@@ -121,7 +120,8 @@ def _build(
     with stages("numbering"):
         dataset, read = _numbered(inputs, as_of, as_of_ms)
     blocks = blocks_for(budget, _sizes(dataset, len(dataset.plays)))  # there are no more pairs than plays
-    recipes, metrics = _chosen(dataset, parameters, as_of_ms, stages, blocks)
+    choice, metrics = _chosen(dataset, parameters, as_of, last_choice(reference, parameters, as_of), stages, blocks)
+    recipes = choice.recipes
     with stages("interactions"):
         interactions = build_interactions(
             dataset.plays,
@@ -191,6 +191,7 @@ def _build(
         alignment=_defined({"tracks": aligned.tracks, "before": aligned.before, "after": aligned.after}),
         metrics=_defined(metrics),
         strategies={name: recipe.to_dict() for name, recipe in recipes.items()},
+        chosen_as_of=choice.as_of,
         origin=origin,
         timings=stages.timings,
         peak_memory=stages.peak_memory,
@@ -198,9 +199,15 @@ def _build(
 
 
 def _chosen(
-    dataset: Dataset, parameters: NightlyParameters, as_of_ms: int, stages: Stages, blocks: Blocks
-) -> tuple[dict[str, Recipe], dict[str, float]]:
+    dataset: Dataset,
+    parameters: NightlyParameters,
+    as_of: datetime,
+    last: Choice | None,
+    stages: Stages,
+    blocks: Blocks,
+) -> tuple[Choice, dict[str, float]]:
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
+    as_of_ms = int(as_of.timestamp() * 1000)
     with stages("choosing models"):
         sample = sample_of(dataset, sample_size(parameters), parameters.ranking.seed)
         parameters = sized_for(sample, dataset, parameters)
@@ -211,9 +218,12 @@ def _chosen(
             half_life_days=parameters.interactions.half_life_days,
             repeats=parameters.recommendations.include_heard,
         )
-        recipes = choose(split.dataset, parameters, as_of_ms=as_of_ms)
+        if last is not None and still_eligible(last.recipes, split, parameters):
+            choice = last
+        else:
+            choice = Choice(choose(split.dataset, parameters, as_of_ms=as_of_ms), as_of)
     with stages("evaluation"):
-        return recipes, ranking_metrics(split, recipes, parameters, blocks.cells)
+        return choice, ranking_metrics(split, choice.recipes, parameters, blocks.cells)
 
 
 def _profiles(

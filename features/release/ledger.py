@@ -177,6 +177,7 @@ FIELDS = {
     "alignment": "alignment",
     "metrics": "metrics",
     "strategies": "strategies",
+    "chosenAsOf": "chosen_as_of",
     "inputs": "inputs",
     "gate": "gate",
 }

@@ -14,6 +14,7 @@ from features.errors import NotFoundError, StorageError
 from features.parameters import NightlyParameters
 
 FORMAT = 1
+DATES = ("as_of", "known_at", "built_at", "chosen_as_of")
 CODE_THAT_COUNTS = (
     "compute",
     "recommend",
@@ -35,6 +36,7 @@ class Manifest:
         alignment: how well: shared `tracks`, mean cosine of their vectors `before` and `after`.
         metrics: ranking metrics on a time split of the release's own plays.
         strategies: which models each blends, how much of each, and what that was worth where it was chosen.
+        chosen_as_of: moment of the night that chose them: this one, or one before whose choice is gone by.
         origin: "nightly", or "backfill" for one built for the offline store only.
         gate: False when it was told to be published whatever its checks say.
         timings: seconds of each stage of the build.
@@ -56,6 +58,7 @@ class Manifest:
     alignment: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     strategies: dict[str, Any] = field(default_factory=dict)
+    chosen_as_of: datetime | None = None
     origin: str = "nightly"
     gate: bool = True
     timings: dict[str, float] = field(default_factory=dict)
@@ -68,7 +71,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """With dates as ISO text."""
-        dates = {name: getattr(self, name).isoformat() for name in ("as_of", "known_at", "built_at")}
+        dates = {name: moment.isoformat() for name in DATES if (moment := getattr(self, name)) is not None}
         return {"format": FORMAT} | asdict(self) | dates
 
 
@@ -142,7 +145,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
     if value["format"] != FORMAT:
         raise ValueError(f"format {value['format']}, not {FORMAT}")
     fields = {name: content for name, content in value.items() if name != "format"}
-    dates = {name: datetime.fromisoformat(fields[name]) for name in ("as_of", "known_at", "built_at")}
+    dates = {name: datetime.fromisoformat(fields[name]) for name in DATES if fields.get(name) is not None}
     return Manifest(**(fields | dates))
 
 

@@ -1,8 +1,10 @@
-"""The release before: a new one's embeddings are turned onto its, and lists are not to be its lists again."""
+"""The release before: embeddings are turned onto its, lists are not to be its again, its choice of models is kept."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +16,11 @@ from pymongo.database import Database
 from features.compute.dataset import Dataset
 from features.database import Document, translated_errors
 from features.errors import NotFoundError, StorageError
+from features.parameters import NightlyParameters
+from features.recommend.blend import Recipe
 from features.recommend.rerank import standing
-from features.release.manifest import read_manifest, release_folder, releases_on_disk
+from features.release.ledger import manifest_of
+from features.release.manifest import Manifest, code_version, read_manifest, release_folder, releases_on_disk
 from features.release.store import FeatureStore
 from features.schema.ids import encode_id
 from features.schema.names import RECOMMENDATIONS
@@ -23,25 +28,39 @@ from features.schema.names import RECOMMENDATIONS
 LISTS = pa.schema([("user_id", pa.string()), ("strategy", pa.string()), ("track_ids", pa.list_(pa.string()))])
 
 
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """An earlier release's embeddings and lists.
+@dataclass(frozen=True)
+class Choice:
+    """Which models each strategy blends, and how much of each.
 
     Attributes:
-        release: its id; part of the id of what is turned onto it.
+        recipes: by strategy.
+        as_of: moment of the night that chose.
+    """
+
+    recipes: Mapping[str, Recipe]
+    as_of: datetime
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """An earlier release: its books, embeddings and lists.
+
+    Attributes:
+        manifest: its id is part of the id of what is turned onto it.
         tracks: (m,) ids.
         vectors: (m, dimensions) float32, unit length or zero.
         lists: `LISTS`: a row a list, best track first; ids of tracks may be encoded as a dictionary.
-        as_of: its moment.
-        known_at: up to when it read.
     """
 
-    release: str
+    manifest: Manifest
     tracks: list[str]
     vectors: np.ndarray
     lists: pa.Table
-    as_of: datetime
-    known_at: datetime
+
+    @property
+    def release(self) -> str:
+        """Its id."""
+        return self.manifest.id
 
 
 def read_reference(home: Path, release: str) -> Reference:
@@ -58,7 +77,7 @@ def read_reference(home: Path, release: str) -> Reference:
         path = release_folder(home, release) / "recommendations.parquet"
         # the same few tracks stand in all lists: as a dictionary they take a tenth
         lists = pq.read_table(path, columns=LISTS.names, read_dictionary=["track_ids.list.element"])
-        return Reference(release, *_embeddings(embeddings), lists, manifest.as_of, manifest.known_at)
+        return Reference(manifest, *_embeddings(embeddings), lists)
     except (OSError, ValueError, pa.ArrowException) as error:
         what = str(error).splitlines()[0]
         raise StorageError(f"{path} can't be read ({what}); remove the folder and build the release again") from error
@@ -73,8 +92,7 @@ def find_reference(database: Database[Document], home: Path, release: str) -> Re
         table = store.table("track_embedding")
         if not table.num_rows:
             return None
-        info = store.info
-        return Reference(release, *_embeddings(table), _stored_lists(database, release), info["asOf"], info["knownAt"])
+        return Reference(manifest_of(store.info), *_embeddings(table), _stored_lists(database, release))
 
 
 def unmoved_lists(reference: Reference | None, dataset: Dataset, as_of: datetime) -> dict[str, sp.csr_matrix]:
@@ -92,9 +110,9 @@ def unmoved_lists(reference: Reference | None, dataset: Dataset, as_of: datetime
         By strategy, (users, tracks) float64 CSR: `standing` of the place. Rows of users with a play or feedback since
         are empty; tracks that are gone stand nowhere.
     """
-    if reference is None or reference.as_of >= as_of:
+    if reference is None or reference.manifest.as_of >= as_of:
         return {}
-    since_ms = min(reference.as_of, reference.known_at).timestamp() * 1000
+    since_ms = min(reference.manifest.as_of, reference.manifest.known_at).timestamp() * 1000
     plays, said = dataset.plays, dataset.feedback
     moved = np.zeros(len(dataset.users) + 1, bool)
     moved[plays.user[plays.played_at >= since_ms]] = True
@@ -109,11 +127,42 @@ def unmoved_lists(reference: Reference | None, dataset: Dataset, as_of: datetime
     }
 
 
+def last_choice(reference: Reference | None, parameters: NightlyParameters, as_of: datetime) -> Choice | None:
+    """The models that the release before went by, while they may be gone by: `ranking.choose_every_days`.
+
+    Not where it had other code or parameters that a choice follows from, or too few listeners to choose by.
+
+    Args:
+        reference: None for none; one that is not of an earlier moment is no night before, and counts as none.
+        parameters: of the new release.
+        as_of: its moment.
+    """
+    before, days = reference.manifest if reference else None, parameters.ranking.choose_every_days
+    if before is None or before.chosen_as_of is None or before.as_of >= as_of:
+        return None
+    same = before.code == code_version() and _for_choice(before.parameters) == _for_choice(
+        parameters.model_dump(mode="json")
+    )
+    # half a day less: a night that starts a little earlier than that of a week ago is the seventh after it all the same
+    lately = as_of - before.chosen_as_of < timedelta(days=days - 0.5)
+    recipes = {name: Recipe.from_dict(recipe) for name, recipe in before.strategies.items()}
+    by_listeners = any(recipe.users for recipe in recipes.values())
+    return Choice(recipes, before.chosen_as_of) if same and lately and by_listeners else None
+
+
 def last_backfill(home: Path, before: datetime) -> str | None:
     """The newest of the releases that were backfilled as of an earlier moment; None before the first."""
     manifests = [read_manifest(home, release) for release in releases_on_disk(home)]
     earlier = [m for m in manifests if m.origin == "backfill" and m.as_of < before]
     return max(earlier, key=lambda m: (m.as_of, m.known_at, m.built_at)).id if earlier else None
+
+
+def _for_choice(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a release's parameters `strategies.choose` and its split go by."""
+    lists = parameters["recommendations"]
+    return {part: parameters[part] for part in ("interactions", "ranking", "models", "evaluation")} | {
+        name: lists[name] for name in ("include_heard", "same_song")
+    }
 
 
 def _places(lists: pa.Table, dataset: Dataset, shape: tuple[int, int]) -> sp.csr_matrix:

@@ -553,6 +553,7 @@ RELEASES = Collection(
             "alignment": OBJECT,
             "metrics": OBJECT,
             "strategies": OBJECT,
+            "chosenAsOf": DATE_OR_NULL,
             "inputs": OBJECT,
             "gate": BOOL,
             "liveFrom": DATES,

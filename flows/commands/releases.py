@@ -83,6 +83,8 @@ def show(
     if manifest.aligned_to:
         figures = ", ".join(f"{name} {text_of(value)}" for name, value in manifest.alignment.items())
         say(f"embeddings turned onto those of {manifest.aligned_to}: {figures}")
+    if manifest.chosen_as_of:
+        say(f"models chosen as of {manifest.chosen_as_of:%Y-%m-%d %H:%M} UTC")
     show_table([{"metric": name, "value": value} for name, value in manifest.metrics.items()], title="Metrics")
     show_table(stages_table(manifest), title="Times")
 

@@ -252,6 +252,19 @@ def test_the_blend_for_little_asks_its_own_models_and_stands_in_the_books():
     assert "little" not in Recipe({"ease": 1.0}, evidence_tracks=1.0).to_dict()
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [LITTLE, replace(LITTLE, unheard=0.35, ndcg=0.25, users=40), replace(LITTLE, little_shares={}, little_roots={})],
+    ids=["fixed", "chosen", "no blend for little"],
+)
+def test_books_give_back_the_recipe(recipe):
+    books = json.loads(json.dumps(recipe.to_dict()))
+    again = Recipe.from_dict(books)
+    assert again.to_dict() == books
+    assert replace(again, ndcg=recipe.ndcg) == recipe  # NaN equals nothing
+    assert again.ndcg == pytest.approx(recipe.ndcg, nan_ok=True)
+
+
 def test_what_nobody_has_heard_stands_by_content_whatever_other_models_of_content_say():
     heard, fresh = [2.0, 1.0], [3.0, 1.5]
     standard = {

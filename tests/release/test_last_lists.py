@@ -1,5 +1,6 @@
 """Two nights on a real database: who has done nothing since gets another list, who has listened gets the best one."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +121,7 @@ def test_lists_from_the_database_are_those_on_disk(nights, db, tmp_path):
     here = read_reference(nights.home, nights.first.id)
     elsewhere = find_reference(db, tmp_path / "another machine", nights.first.id)
     assert elsewhere is not None
-    assert (elsewhere.as_of, elsewhere.known_at) == (here.as_of, here.known_at)
+    assert replace(elsewhere.manifest, gate=True) == here.manifest
     one, other = (
         {(row["user_id"], row["strategy"]): row["track_ids"] for row in found.lists.to_pylist()}
         for found in (here, elsewhere)
@@ -141,7 +142,8 @@ def lists_before(*rows: tuple[str, str, list[str]], days: float = 3, read_days: 
     columns = dict(zip(LISTS.names, zip(*rows, strict=True), strict=True))
     moment = datetime.fromtimestamp(AS_OF / 1000, UTC)
     as_of, known_at = (moment - timedelta(days=ago) for ago in (days, read_days))
-    return Reference("before", [], np.zeros((0, 4), np.float32), pa.table(columns, schema=LISTS), as_of, known_at)
+    manifest = Manifest("before", as_of, known_at, as_of, {}, "", "", [], {}, {}, [])
+    return Reference(manifest, [], np.zeros((0, 4), np.float32), pa.table(columns, schema=LISTS))
 
 
 def places(reference: Reference | None, **rows: Any) -> dict[str, dict[tuple[str, str], float]]:

@@ -89,7 +89,10 @@ def test_show_tells_of_a_failed_release_on_disk_only(home, another):
     assert status == 0
     assert f"release {failed.id}, failed: lists, as of" in text
     assert "3 of 4 users" in text
-    assert "embeddings turned onto those of 2026-01-01-abcdef: tracks 16\n" in text
+    assert (
+        "embeddings turned onto those of 2026-01-01-abcdef: tracks 16\nmodels chosen as of 2026-03-01 03:00 UTC\n"
+        in text
+    )
     shown = json.loads(echotune("releases", "show", failed.id, "--json")[1])
     assert (shown["state"], shown["detail"], shown["on_disk"]) == ("failed", "lists", True)
     assert shown["checks"] == FAILING
