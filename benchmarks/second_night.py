@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from bson import ObjectId
 from pymongo.database import Database
 
 from benchmarks.measuring import keep, show
@@ -187,7 +188,7 @@ def a_day_later(database: Database[dict[str, object]], plays: pa.Table, since: d
     rows = plays.take(pa.array(range(0, plays.num_rows, step)))
     documents = [
         {
-            "userId": row["user_id"],
+            "userId": ObjectId(row["user_id"]),  # as the importer wrote them; as text they would be other people
             "trackId": row["track_id"],
             "playedAt": since - timedelta(hours=number % 24) if number % 10 else row["played_at"],
             "playDuration": row["play_ms"],
