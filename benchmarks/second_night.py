@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from bson import ObjectId
 from pymongo.database import Database
 
 from benchmarks.measuring import keep, show
@@ -29,6 +28,7 @@ from features.release.reference import find_reference
 from features.release.retention import prune
 from features.release.verdict import pass_gate
 from features.schema import names, plan
+from features.schema.ids import decode_id
 from features.settings import Settings
 from features.snapshot.clocks import open_inputs
 from features.snapshot.stored import Snapshot
@@ -74,6 +74,7 @@ def measure(plays: int) -> list[dict[str, Any]]:
         whole: list[Snapshot] = []
         again = timed(process, lambda: whole.append(take_snapshot(database, home / "whole", second_night)))
     assert second.snapshot.digest == whole[0].digest, "the second night is not what a whole reading gives"
+    assert second.built.counts["users"] == first.built.counts["users"], "the new plays are of somebody else"
     reads = [
         (FIRST, first.snapshot, first.stages["snapshot"]),
         (SECOND, second.snapshot, second.stages["snapshot"]),
@@ -188,7 +189,7 @@ def a_day_later(database: Database[dict[str, object]], plays: pa.Table, since: d
     rows = plays.take(pa.array(range(0, plays.num_rows, step)))
     documents = [
         {
-            "userId": ObjectId(row["user_id"]),  # as the importer wrote them; as text they would be other people
+            "userId": decode_id(row["user_id"]),  # as the importer wrote them; as text they would be other people
             "trackId": row["track_id"],
             "playedAt": since - timedelta(hours=number % 24) if number % 10 else row["played_at"],
             "playDuration": row["play_ms"],
