@@ -52,10 +52,11 @@ SNAPSHOT = (
     find("plays of a span", names.LISTENING_HISTORY, IMPORTED),
     find("plays of a span, in order", names.LISTENING_HISTORY, IMPORTED, sort=(("importedAt", 1),)),
     aggregate("plays of a span, counted", names.LISTENING_HISTORY, {"$match": IMPORTED}, {"$group": {"_id": None}}),
+    find("plays without an import date", names.LISTENING_HISTORY, {"importedAt": None}),
     find(
-        "plays without an import date",
+        "plays with something else for an import date",
         names.LISTENING_HISTORY,
-        {"importedAt": {"$not": {"$gt": DATE}}},
+        {"importedAt": {"$not": {"$gt": DATE}, "$ne": None}},
         whole="MongoDB takes the index on importedAt for this, the built-in server's planner does not",
     ),
     Query("plays not in a span, counted", names.LISTENING_HISTORY, "count", {"importedAt": {"$gt": DATE}}),

@@ -49,8 +49,11 @@ def take_plays(books: Books, settled: datetime, former: TableSummary | None, era
     ]
     listed = _has_undated(books.aside)
     before = books.documents
-    loose += books.write_all({books.source.known_path: {"$not": {"$gt": EARLIEST}}})
-    still = _unchanged(books, kept, _documents(fresh) + books.documents - before, settled)
+    loose += books.write_all({books.source.known_path: None})
+    others = _documents(fresh) + books.documents - before
+    suspected = listed or (former is not None and _has_odd(books, former))
+    still, odd = _unchanged(books, kept, others, settled, suspected=suspected)
+    loose += odd
     more, more_apart = _read_spans(books, [*still, *fresh], settled)
     again, known_apart = _judge_again(books, former, still)
     loose += again
@@ -115,31 +118,52 @@ def _holds(books: Books, part: Part, erased: Tombstones) -> bool:
     return bool(erased.mask(pq.read_table(books.folder / part.name, columns=["user_id"])["user_id"]).any())
 
 
-def _unchanged(books: Books, kept: list[Span], others: int, settled: datetime) -> list[Span]:
+def _unchanged(
+    books: Books, kept: list[Span], others: int, settled: datetime, *, suspected: bool
+) -> tuple[list[Span], list[Part]]:
     """Those of the kept spans that have the documents in the database that they had when they were read.
 
     To ask is a walk over a span's index entries. The newest, to which a slow import may still have added, are asked
-    for each time; the older ones only where the collection's number tells that one of them has changed. It does not
-    tell where as many plays were removed from the older ones as were added to them.
+    for each time; the older ones only where the collection's number tells that one of them has changed. Nor is it asked
+    otherwise for odd documents, which have something else in the place of their import date and which a simple planner
+    looks for in all of the collection. The number does not tell where as many plays were removed from the older ones
+    as were added to them, or came as the first odd ones.
 
     Args:
         books: of the plays.
         kept: the spans in question, oldest first.
         others: how many documents are in no kept span and were known before the safety lag, or bear no date.
         settled: the end of the spans.
+        suspected: whether there were odd documents the last time, or are such as a number counts twice.
+
+    Returns:
+        The spans, and parts with what can be used of the odd documents.
     """
-    if not kept:
-        return []
     newest = _newest(kept, max(others, ASKED_FOR))
     older = kept[: len(kept) - len(newest)]
     still, now = _as_they_were(books, newest)
+    as_before = kept and still == newest and not suspected
+    if as_before and _add_up(books, _documents(older) + now + others, settled):
+        return [*older, *still], []
+    before = books.documents
+    odd = books.write_all({books.source.known_path: {"$not": {"$gt": EARLIEST}, "$ne": None}})
+    others += books.documents - before
+    if kept and books.documents > before and _add_up(books, _documents(older) + now + others, settled):
+        return [*older, *still], odd
+    return [*_as_they_were(books, older)[0], *still], odd
+
+
+def _add_up(books: Books, documents: int, settled: datetime) -> bool:
+    """Whether so many documents, and those known after the spans' end, are all that the collection has."""
     unsettled = {books.source.known_path: {"$gt": settled}}
     # an import may be at work: the number of all is between those before and after it
     least = books.reader.count_documents(unsettled)
-    behind = books.reader.estimated_document_count() - _documents(older) - now - others
-    if least <= behind <= books.reader.count_documents(unsettled):
-        return [*older, *still]
-    return [*_as_they_were(books, older)[0], *still]
+    behind = books.reader.estimated_document_count() - documents
+    return least <= behind <= books.reader.count_documents(unsettled)
+
+
+def _has_odd(books: Books, former: TableSummary) -> bool:
+    return any(reason.startswith(f"{books.source.known_path} is of type") for reason in former.reasons)
 
 
 def _newest(kept: list[Span], documents: int) -> list[Span]:

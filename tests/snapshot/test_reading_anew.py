@@ -22,6 +22,7 @@ from features.erasure.tombstones import write_tombstone
 from features.erasure.traces import find_traces
 from features.errors import StorageError
 from features.snapshot import books, conditions, plays, spans
+from features.snapshot.books import Books
 from features.snapshot.stored import Snapshot, open_snapshot
 from features.snapshot.take import take_snapshot
 
@@ -213,6 +214,32 @@ LISTS: tuple[Any, ...] = (
     [BOUND - timedelta(days=3), BOUND + timedelta(days=9)],  # on either side of everything else
     [BOUND - timedelta(days=3), BOUND - MINUTE],  # settled, and not
 )
+
+
+def test_something_else_for_an_import_date_is_looked_for_where_numbers_do_not_add_up(db, quick_path, monkeypatch):
+    monkeypatch.setattr(plays, "ASKED_FOR", 0)
+    fill(db, days=3)
+    asked: list[Any] = []
+    read = Books.write_all
+    monkeypatch.setattr(Books, "write_all", lambda *of: asked.append(of[1].get("importedAt")) or read(*of))
+
+    def night(number: int) -> tuple[bool, int]:
+        """Whether it was looked for, and how many documents were read."""
+        asked.clear()
+        count = take_snapshot(db, quick_path, BOUND + number * MINUTE).tables["plays"].read
+        return any(isinstance(each, dict) and "$not" in each for each in asked), count
+
+    assert night(0) == (True, 60)  # the first reads all
+    assert night(1) == (False, 60)
+    db.listening_history.insert_one(play("ann", importedAt=None))
+    assert night(2) == (False, 61)
+    db.listening_history.insert_one(play("ann", importedAt="yesterday"))
+    assert night(3) == night(4) == (True, 62)
+    db.listening_history.delete_one({"importedAt": {"$type": "date"}})
+    assert night(5) == (True, 61)
+    db.listening_history.delete_one({"importedAt": "yesterday"})
+    assert night(6) == (True, 60)  # there were some the last time
+    assert night(7) == (False, 60)
 
 
 @pytest.mark.parametrize("part", [2, 1000])
