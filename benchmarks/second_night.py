@@ -43,7 +43,7 @@ FIRST, SECOND, WHOLE = "first night", "second night, 1 % new", "second night, al
 
 
 def main() -> None:
-    """Runs the measurement and prints two tables; `--json FILE` keeps the figures."""
+    """Runs the measurement and prints its tables; `--json FILE` keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--plays", type=int, default=PLAYS["M"])
     parser.add_argument("--quick", action="store_true", help=f"{PLAYS['S']:,} plays")
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def measure(plays: int) -> list[dict[str, Any]]:
-    """The nights of a history of about that many plays: their reading, and their stages."""
+    """The nights of a history of about that many plays: their reading, their stages, and those of building."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     end = today - timedelta(days=2)
     compile_all(end)

@@ -161,8 +161,8 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     if len(users) < parameters.ranking.min_validation_users:
         return fixed(names)
     groups = {"collaborative": [name for name in names if name not in CONTENT_MODELS], "hybrid": names}
-    models = fit_models(history, names, parameters, large=large)
-    fields = _fields(split, history, models, users, groups, parameters)
+    # models are not held on to: those for short histories are fitted after them
+    fields = _fields(split, history, fit_models(history, names, parameters, large=large), users, groups, parameters)
     collaborative, hybrid = (_learned(fields[strategy], groups[strategy], large=large) for strategy in groups)
     if "content" in hybrid.shares:
         hybrid = _for_the_unknown(hybrid, fields["hybrid"])
@@ -173,16 +173,19 @@ def choose(dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int) ->
     return {name: Recipe.from_dict(recipe.to_dict()) for name, recipe in recipes.items()}
 
 
-def still_eligible(recipes: Mapping[str, Recipe], split: Split, parameters: NightlyParameters) -> bool:
-    """Whether recipes chosen on an earlier night can be gone by: data still allow all that they blend.
+def still_eligible(
+    recipes: Mapping[str, Recipe], dataset: Dataset, parameters: NightlyParameters, *, as_of_ms: int
+) -> bool:
+    """Whether recipes chosen on an earlier night can be gone by: `choose` could still choose all that they blend.
 
     Args:
         recipes: by strategy.
-        split: what `choose` would look at.
+        dataset: as of `choose`, as are the others.
         parameters: of the release.
+        as_of_ms: moment that weights are decayed to.
     """
-    history = build_history(split.dataset, split.interactions)
-    names = eligible(history, parameters, large=is_large(split.dataset, parameters))
+    _, history, _ = validation(dataset, parameters, as_of_ms=as_of_ms)
+    names = eligible(history, parameters, large=is_large(dataset, parameters))
     return {name for recipe in recipes.values() for name in names_of(recipe)} <= {*names, "content"}
 
 

@@ -218,7 +218,7 @@ def _chosen(
             half_life_days=parameters.interactions.half_life_days,
             repeats=parameters.recommendations.include_heard,
         )
-        if last is not None and still_eligible(last.recipes, split, parameters):
+        if last is not None and still_eligible(last.recipes, split.dataset, parameters, as_of_ms=as_of_ms):
             choice = last
         else:
             choice = Choice(choose(split.dataset, parameters, as_of_ms=as_of_ms), as_of)

@@ -133,21 +133,22 @@ def last_choice(reference: Reference | None, parameters: NightlyParameters, as_o
     Not where it had other code or parameters that a choice follows from, or too few listeners to choose by.
 
     Args:
-        reference: None for none; one that is not of an earlier moment is no night before, and counts as none.
+        reference: None for none; one of a later moment is no night before, and counts as none.
         parameters: of the new release.
         as_of: its moment.
     """
     before, days = reference.manifest if reference else None, parameters.ranking.choose_every_days
-    if before is None or before.chosen_as_of is None or before.as_of >= as_of:
+    if before is None or before.chosen_as_of is None or before.as_of > as_of:
         return None
     same = before.code == code_version() and _for_choice(before.parameters) == _for_choice(
         parameters.model_dump(mode="json")
     )
     # half a day less: a night that starts a little earlier than that of a week ago is the seventh after it all the same
-    lately = as_of - before.chosen_as_of < timedelta(days=days - 0.5)
+    if not same or as_of - before.chosen_as_of >= timedelta(days=days - 0.5):
+        return None
     recipes = {name: Recipe.from_dict(recipe) for name, recipe in before.strategies.items()}
     by_listeners = any(recipe.users for recipe in recipes.values())
-    return Choice(recipes, before.chosen_as_of) if same and lately and by_listeners else None
+    return Choice(recipes, before.chosen_as_of) if by_listeners else None
 
 
 def last_backfill(home: Path, before: datetime) -> str | None:

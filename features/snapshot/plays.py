@@ -51,14 +51,16 @@ def take_plays(books: Books, settled: datetime, former: TableSummary | None, era
     before = books.documents
     loose += books.write_all({books.source.known_path: None})
     others = _documents(fresh) + books.documents - before
-    suspected = listed or (former is not None and _has_odd(books, former))
+    suspected = former is not None and _has_odd(books, former)
     still, odd = _unchanged(books, kept, others, settled, suspected=suspected)
-    loose += odd
     more, more_apart = _read_spans(books, [*still, *fresh], settled)
+    listed = listed or _has_undated(more_apart)
+    # a number counts a play with a list of dates twice, so it can hide an odd one
+    loose += _read_odd(books) if odd is None and listed else odd or []
     again, known_apart = _judge_again(books, former, still)
     loose += again
     found = sorted([*still, *fresh, *more], key=lambda span: span.until)
-    if listed or _has_undated(more_apart):
+    if listed:
         return _without_spans(books, loose, found)
     return books.summary(
         loose,
@@ -120,7 +122,7 @@ def _holds(books: Books, part: Part, erased: Tombstones) -> bool:
 
 def _unchanged(
     books: Books, kept: list[Span], others: int, settled: datetime, *, suspected: bool
-) -> tuple[list[Span], list[Part]]:
+) -> tuple[list[Span], list[Part] | None]:
     """Those of the kept spans that have the documents in the database that they had when they were read.
 
     To ask is a walk over a span's index entries. The newest, to which a slow import may still have added, are asked
@@ -134,23 +136,27 @@ def _unchanged(
         kept: the spans in question, oldest first.
         others: how many documents are in no kept span and were known before the safety lag, or bear no date.
         settled: the end of the spans.
-        suspected: whether there were odd documents the last time, or are such as a number counts twice.
+        suspected: whether there were odd documents the last time.
 
     Returns:
-        The spans, and parts with what can be used of the odd documents.
+        The spans, and parts with what can be used of the odd documents; None where these were not asked for.
     """
     newest = _newest(kept, max(others, ASKED_FOR))
     older = kept[: len(kept) - len(newest)]
     still, now = _as_they_were(books, newest)
-    as_before = kept and still == newest and not suspected
-    if as_before and _add_up(books, _documents(older) + now + others, settled):
-        return [*older, *still], []
+    if kept and not suspected and _add_up(books, _documents(older) + now + others, settled):
+        return [*older, *still], None
     before = books.documents
-    odd = books.write_all({books.source.known_path: {"$not": {"$gt": EARLIEST}, "$ne": None}})
+    odd = _read_odd(books)
     others += books.documents - before
-    if kept and books.documents > before and _add_up(books, _documents(older) + now + others, settled):
+    other_number = suspected or books.documents > before
+    if kept and other_number and _add_up(books, _documents(older) + now + others, settled):
         return [*older, *still], odd
     return [*_as_they_were(books, older)[0], *still], odd
+
+
+def _read_odd(books: Books) -> list[Part]:
+    return books.write_all({books.source.known_path: {"$not": {"$gt": EARLIEST}, "$ne": None}})
 
 
 def _add_up(books: Books, documents: int, settled: datetime) -> bool:

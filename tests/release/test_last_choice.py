@@ -52,9 +52,8 @@ def nights(server_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         client.drop_database(name)
 
 
-def night_after(nights: Nights, as_of: datetime, reference: Reference | None = None, **ranking: Any) -> Manifest:
-    parameters = USUAL.model_copy(update={"ranking": USUAL.ranking.model_copy(update=ranking)})
-    return build_release(nights.snapshot, nights.home, parameters, as_of, reference=reference or nights.first)
+def night_after(nights: Nights, as_of: datetime, reference: Reference | None = None) -> Manifest:
+    return build_release(nights.snapshot, nights.home, USUAL, as_of, reference=reference or nights.first)
 
 
 def test_the_first_night_tells_when_its_models_were_chosen(nights):
@@ -97,17 +96,26 @@ def test_models_that_data_no_longer_allow_are_chosen_anew(nights):
             manifest, parameters=manifest.parameters | {"recommendations": {"include_heard": True, "same_song": True}}
         ),
         lambda manifest: replace(manifest, chosen_as_of=None),  # written before there was a field for it
-        lambda manifest: replace(manifest, as_of=FIRST + DAY),  # no night before
+        lambda manifest: replace(manifest, as_of=FIRST + 2 * DAY),  # no night before
         lambda manifest: replace(
             manifest, strategies={name: how | {"users": 0} for name, how in manifest.strategies.items()}
         ),
     ],
-    ids=["code", "models", "heard", "untold", "same moment", "fixed blend"],
+    ids=["code", "models", "heard", "untold", "later", "fixed blend"],
 )
 def test_a_choice_made_otherwise_is_not_gone_by(nights, changed: Callable[[Manifest], Manifest]):
     assert last_choice(nights.first, USUAL, FIRST + DAY) is not None
     other = replace(nights.first, manifest=changed(nights.first.manifest))
     assert last_choice(other, USUAL, FIRST + DAY) is None
+
+
+@pytest.mark.parametrize(("days", "age", "gone_by"), [(1, 0, True), (1, 1, False), (2, 1, True), (2, 2, False)])
+def test_how_long_a_choice_is_gone_by_can_be_said(nights, days, age, gone_by):
+    """Another run of the same day goes by it too."""
+    parameters = NightlyParameters.model_validate({"ranking": {"choose_every_days": days}})
+    first = replace(nights.first.manifest, parameters=parameters.model_dump(mode="json"))
+    choice = last_choice(replace(nights.first, manifest=first), parameters, FIRST + age * DAY)
+    assert (choice is not None) == gone_by
 
 
 @pytest.mark.parametrize(

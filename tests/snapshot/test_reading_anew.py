@@ -216,6 +216,24 @@ LISTS: tuple[Any, ...] = (
 )
 
 
+def test_a_late_play_in_a_newest_span_is_no_reason_to_look_elsewhere(db, quick_path, monkeypatch):
+    monkeypatch.setattr(spans, "PART_ROWS", 50)
+    monkeypatch.setattr(books, "BATCH_DOCUMENTS", 10)
+    monkeypatch.setattr(plays, "ASKED_FOR", 60)
+    fill(db, days=10)
+    first = take_snapshot(db, quick_path, BOUND).tables["plays"]
+    assert len(first.spans) >= 4
+    db.listening_history.insert_one(play("late", importedAt=BOUND - timedelta(minutes=30)))
+    asked: list[Any] = []
+    read, state = Books.write_all, plays._state
+    monkeypatch.setattr(Books, "write_all", lambda *of: asked.append(of[1].get("importedAt")) or read(*of))
+    monkeypatch.setattr(plays, "_state", lambda *of: asked.append(of[1].until) or state(*of))
+    second = take_snapshot(db, quick_path, BOUND + MINUTE)
+    assert (second.tables["plays"].used, len(second.notes)) == (201, 1)
+    assert first.spans[0].until not in asked
+    assert not any(isinstance(each, dict) and "$not" in each for each in asked)
+
+
 def test_something_else_for_an_import_date_is_looked_for_where_numbers_do_not_add_up(db, quick_path, monkeypatch):
     monkeypatch.setattr(plays, "ASKED_FOR", 0)
     fill(db, days=3)

@@ -42,15 +42,17 @@ class Solution:
             return left @ self.between
         scaled = left.multiply(1.0 / self.ridge[None, :].astype(np.float32)).tocsr()
         through = (scaled @ self.rows.T).toarray() @ self.inverse
-        found = -(self.rows.T @ through.T).T / self.ridge[None, :].astype(np.float32)
+        found = np.ascontiguousarray((self.rows.T @ through.T).T) / -self.ridge[None, :].astype(np.float32)
         owner = np.repeat(np.arange(left.shape[0]), np.diff(left.indptr))
         found[owner, left.indices] += left.data * (1.0 / self.ridge - self.diagonal)[left.indices].astype(np.float32)
         return found
 
     def columns(self, chosen: np.ndarray) -> np.ndarray:
         """(n, tracks) float32: the chosen rows of P, which is symmetric, likewise."""
-        ones = np.ones(len(chosen))
-        return self.times(sp.csr_matrix((ones, (np.arange(len(chosen)), chosen)), shape=(len(chosen), len(self.ridge))))
+        ones, rows = np.ones(len(chosen)), np.arange(len(chosen))
+        found = self.times(sp.csr_matrix((ones, (rows, chosen)), shape=(len(chosen), len(self.ridge))))
+        found[rows, chosen] = 0.0  # where P does not fit, but for rounding
+        return found
 
     def block(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """(l, r): P of some tracks by others, likewise."""
@@ -87,30 +89,37 @@ def solve(rows: sp.csr_matrix, each: np.ndarray) -> Solution:
         each: (tracks,) float64, L, above 0.
     """
     rows = rows[np.diff(rows.indptr) > 0]
-    tracks = rows.shape[1]
-    if rows.shape[0] >= tracks:
-        matrix = gram(rows.T.tocsr())
-        matrix[np.diag_indices_from(matrix)] += each
-        between = inverted(matrix)
-        diagonal = np.maximum(between.diagonal(), LEAST)
-        np.fill_diagonal(between, 0.0)
-        return Solution(rows, each, diagonal, between.astype(np.float32))
+    return _by_tracks(rows, each) if rows.shape[0] >= rows.shape[1] else _by_rows(rows, each)
+
+
+def _by_tracks(rows: sp.csr_matrix, each: np.ndarray) -> Solution:
+    matrix = gram(rows.T.tocsr())
+    matrix[np.diag_indices_from(matrix)] += each
+    inverse = inverted(matrix)
+    diagonal = np.maximum(inverse.diagonal(), LEAST)
+    np.fill_diagonal(inverse, 0.0)
+    return Solution(rows, each, diagonal, inverse.astype(np.float32))
+
+
+def _by_rows(rows: sp.csr_matrix, each: np.ndarray) -> Solution:
     matrix = gram((rows.astype(np.float64) @ sp.diags(1.0 / np.sqrt(each))).tocsr())
     matrix[np.diag_indices_from(matrix)] += 1.0
     inverse = inverted(matrix)
-    single = rows.T.tocsr()
-    columns = single.astype(np.float64)
+    columns, tracks = rows.T.tocsr(), rows.shape[1]
+    double, ridge = columns.astype(np.float64), each.astype(np.float32)
     diagonal = np.empty(tracks)
     between = np.empty((tracks, tracks), np.float32) if tracks**2 <= KEPT_CELLS else None
-    step = max(1, BLOCK_CELLS // max(rows.shape[0], 1))
+    step = max(1, BLOCK_CELLS // max(tracks, 1))
     for start in range(0, tracks, step):
         some = slice(start, start + step)
-        through = columns[some] @ inverse  # C is symmetric
-        own = np.asarray(columns[some].multiply(through).sum(axis=1)).ravel()
+        through = double[some] @ inverse  # C is symmetric
+        own = np.asarray(double[some].multiply(through).sum(axis=1)).ravel()
         diagonal[some] = np.maximum(1.0 / each[some] - own / each[some] ** 2, LEAST)
         if between is not None:
-            below = single[start:] @ np.ascontiguousarray(through.T, np.float32)
-            between[start:, some] = -below / (each[start:, None] * each[None, some])
+            below = columns[start:] @ np.ascontiguousarray(through.T, np.float32)
+            below /= -ridge[start:, None]
+            below /= ridge[None, some]
+            between[start:, some] = below
     if between is None:
         return Solution(rows, each, diagonal, None, inverse.astype(np.float32))
     mirror(between)

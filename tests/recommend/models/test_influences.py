@@ -48,11 +48,13 @@ def test_influences_are_what_scores_lose_without_a_track(name, users):
 @pytest.mark.parametrize("cells", [0, 400, 10**9], ids=["nothing is kept", "one side is kept", "all is kept"])
 @pytest.mark.parametrize("name", ["ease", "cease"])
 def test_what_is_kept_between_tracks_changes_no_influence(name, cells, monkeypatch):
-    monkeypatch.setattr(ridge, "KEPT_CELLS", 12 * 40 if cells == 400 else cells)
     history = random_history(3, users=12)
+    monkeypatch.setattr(ridge, "KEPT_CELLS", 0)
+    plain = MODELS[name]().fit(history)
+    monkeypatch.setattr(ridge, "KEPT_CELLS", 12 * 40 if cells == 400 else cells)
     model = MODELS[name]().fit(history)
     for user in range(12):
-        rows = model.solution_.columns(history.weights[user].indices)[:, TRACKS]
+        rows = plain.solution_.columns(history.weights[user].indices)[:, TRACKS]
         found = model.solution_.block(history.weights[user].indices, TRACKS)
         np.testing.assert_allclose(found, rows, rtol=1e-4, atol=1e-7)
 

@@ -69,6 +69,15 @@ def test_the_smaller_side_is_inverted(monkeypatch):
     assert sizes == [(24, 24), (21, 21), (20, 20)]
 
 
+def test_where_tracks_by_tracks_do_not_fit_the_strongest_sources_are_the_same(monkeypatch):
+    history = random_history(4, silent=2, refused=20, **FEW_USERS)
+    whole = LocalEase(neighbors=5).fit(history).similarity_.toarray()
+    monkeypatch.setattr("features.recommend.models.ridge.KEPT_CELLS", 0)
+    found = LocalEase(neighbors=5).fit(history).similarity_.toarray()
+    assert not found.diagonal().any()
+    np.testing.assert_allclose(found, whole, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("cells", [0, 24 * 40], ids=["nothing is kept", "rows by tracks are kept"])
 def test_where_tracks_by_tracks_do_not_fit_scores_and_influences_are_the_same(cells, monkeypatch):
     history = random_history(1, silent=2, refused=20, **FEW_USERS)
@@ -80,6 +89,8 @@ def test_where_tracks_by_tracks_do_not_fit_scores_and_influences_are_the_same(ce
     for user in range(24):
         np.testing.assert_allclose(model.influence(user, tracks), whole.influence(user, tracks), atol=1e-6)
         np.testing.assert_allclose(model.influences(user, tracks), whole.influences(user, tracks), atol=1e-6)
+    own = model.solution_.columns(np.arange(40))
+    assert (own.diagonal() == 0).all()
 
 
 @SIDES
