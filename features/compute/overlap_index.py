@@ -16,7 +16,9 @@ from features.compute.bits import LANES
 TILE = 1 << 15
 """Places of a tile: counters of a byte each fill what is nearest to the processor, and a place takes two bytes."""
 WORDS = TILE // LANES
-POPULAR = 220
+MOST_TRACKS = 1 << 25
+"""Tracks of a user, which nobody may have."""
+POPULAR = 400
 """Listeners in a tile from which a track is a row of bits there: about where both cost the same."""
 
 
@@ -29,8 +31,7 @@ class OverlapIndex(NamedTuple):
         place_of: (users,) int32, -1 for who has too few tracks to be anybody's neighbour.
 
     Places, by number of tracks, then by user:
-        user_at: (places,) int32.
-        sizes: (places,) int32, how many tracks.
+        placed: (places, 2) int32, the user and how many tracks they have, which are asked for together.
 
     Listeners of tracks, by tile:
         begins: (tiles, tracks + 1) uint32, or int64 beyond: where each track's list begins in `listeners`.
@@ -42,8 +43,7 @@ class OverlapIndex(NamedTuple):
     starts: np.ndarray
     tracks: np.ndarray
     place_of: np.ndarray
-    user_at: np.ndarray
-    sizes: np.ndarray
+    placed: np.ndarray
     begins: np.ndarray
     listeners: np.ndarray
     row_of: np.ndarray
@@ -57,20 +57,24 @@ def overlap_index(tracks: sp.csr_matrix, *, min_common: int, popular: int = POPU
         tracks: (users, tracks) CSR; what is stored counts, whatever its value, and is stored once.
         min_common: users with fewer tracks have no place.
         popular: listeners in a tile from which a track is a row of bits.
+
+    Raises:
+        ValueError: somebody has 2^25 tracks or more, beyond which shares would not be exact.
     """
     starts = tracks.indptr.astype(np.int64)
+    every = np.diff(starts).astype(np.int32)
+    if every.max(initial=0) >= MOST_TRACKS:
+        raise ValueError(f"a user has {every.max():,} tracks, of {MOST_TRACKS:,} or more overlaps would not be exact")
     counts = np.bincount(tracks.indices, minlength=tracks.shape[1])
     number = np.empty(tracks.shape[1], np.int32)
     number[np.argsort(-counts, kind="stable")] = np.arange(tracks.shape[1], dtype=np.int32)
     renumbered = number[tracks.indices]
     _sort_rows(starts, renumbered)
 
-    every = np.diff(starts).astype(np.int32)
     order = np.argsort(every, kind="stable")
     user_at = order[np.searchsorted(every[order], min_common) :].astype(np.int32)
     place_of = np.full(len(every), -1, np.int32)
     place_of[user_at] = np.arange(len(user_at), dtype=np.int32)
-    sizes = every[user_at]
 
     tiles = -(-len(user_at) // TILE)
     listed = np.zeros((tiles, tracks.shape[1]), np.int64)
@@ -92,8 +96,7 @@ def overlap_index(tracks: sp.csr_matrix, *, min_common: int, popular: int = POPU
         starts,
         renumbered,
         place_of,
-        user_at,
-        sizes,
+        np.stack([user_at, every[user_at]], axis=1),
         begins,
         listeners,
         row_of,

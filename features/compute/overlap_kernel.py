@@ -5,18 +5,21 @@ listeners: from a list, one by one; from a row of bits, 64 users at a time. Seve
 bits, which leave three words: ones, twos and fours of 64 counts; those are added to words of the same kind
 ("carry-save adders"). One comparison then tells which of 64 users reach what is needed to come in.
 
-What is needed: with J the k-th best overlap so far, common ≥ J / (1 + J) · (size + other's size). Sizes of a strip are
-alike, so hardly anybody passes who does not come in. A tile is passed over where not even all tracks of the smaller
+Overlaps are ranked by their share, common / (size + other's size), which is J / (1 + J) of Jaccard's J and so in the
+same order. What is needed: with the k-th best share so far, common ≥ share · (size + other's size). Sizes of a strip
+are alike, so hardly anybody passes who does not come in. A tile is passed over where not even all tracks of the smaller
 user would do; a strip where no counter would reach it with every row of bits. Users start with the tile of their own
-size, where the best ones tend to be.
+size, where the best ones tend to be. Some words are compared at once, by what was needed before the first of them, and
+only then those are looked at that hold somebody: a processor guesses badly which do, and waits each time it is wrong.
 
 Where lists begin is looked up for all tracks of a user before any is counted, and the processor told to fetch them:
 each is in another place of memory, and so is waited for beside the others.
 
-Overlaps are compared as fractions of integers, by cross-multiplication, ties by the lower number: a total order, so
-that neither the order of tiles nor shards nor threads change a thing.
+Two different fractions of numbers below 2^26 are further apart than float64 rounds, so shares are in the order of the
+fractions, and the same only where these are; ties go to the lower number. That is a total order, so that neither the
+order of tiles nor shards nor threads change a thing.
 
-Cost: the sum over tracks of listeners², most of it at 64 for a few cycles. Memory beside the index: k · 12 bytes a
+Cost: the sum over tracks of listeners², most of it at 64 for a few cycles. Memory beside the index: k · 16 bytes a
 row of the shard, and a tile's counters.
 
 Sources:
@@ -34,6 +37,8 @@ from features.compute.overlap_index import TILE, WORDS, OverlapIndex
 
 STRIP = 128
 """Words that are counted together: their planes of bits stay near the processor."""
+CHUNK = 32
+"""Words that are compared at once."""
 DEPTH = 32
 """Planes of bits: sums of rows below 2^32."""
 SLACK = 1.0 - 1e-9
@@ -44,7 +49,7 @@ U = np.uint64
 
 def most_similar(
     index: OverlapIndex, start: int, stop: int, *, k: int, min_common: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """The k users with the highest Jaccard overlap, for users [start, stop).
 
     Args:
@@ -56,16 +61,16 @@ def most_similar(
 
     Returns:
         Of shape (stop - start, k): numbers int32, best first, ties to the lower number, -1 where there are no more;
-        common int32, tracks in common; either int32, tracks of either; 0 where there are no more.
+        common int32, tracks in common, 0 where there are no more.
     """
     numbers = np.full((stop - start, k), -1, np.int32)
-    common, either = np.zeros(numbers.shape, np.int32), np.zeros(numbers.shape, np.int32)
+    common = np.zeros(numbers.shape, np.int32)
     places = index.place_of[start:stop]
     rows = np.argsort(places, kind="stable")
     rows = rows[places[rows] >= 0]
     groups = np.searchsorted(places[rows], np.arange(len(index.begins) + 1) * TILE)
-    _search(index, start, rows, groups, min_common, numbers, common, either)
-    return numbers, common, either
+    _search(index, start, rows, groups, min_common, numbers, common)
+    return numbers, common
 
 
 @njit(nogil=True, cache=True)
@@ -77,15 +82,20 @@ def _search(
     min_common: int,
     numbers: np.ndarray,
     common: np.ndarray,
-    either: np.ndarray,
 ) -> None:
-    """Fills in the last three; `rows` are by place, `groups` (tiles + 1) where the rows of each tile begin."""
+    """Fills in the last two; `rows` are by place, `groups` (tiles + 1) where the rows of each tile begin."""
     narrow = _on_border(np.zeros(TILE + 64, np.uint8))
     middle = _on_border(np.zeros(TILE + 64, np.uint16))
     wide = _on_border(np.zeros(TILE + 64, np.uint32))
     widest = np.max(index.starts[1:] - index.starts[:-1])
     planes, met = np.zeros((DEPTH + 1) * STRIP, np.uint64), np.empty(index.row_of.shape[1] + 7, np.uint64)
-    scratch = (planes, met, np.empty((widest + 1, 2), np.uint64), np.empty(STRIP, np.int64))
+    spans, words, hits = (
+        np.empty((widest + 1, 2), np.uint64),
+        np.empty(STRIP, np.int64),
+        np.empty((CHUNK + 1, 2), np.uint64),
+    )
+    scratch = (planes, met, spans, words, hits)
+    shares = np.zeros(numbers.shape)
     filled = np.zeros(len(numbers), np.int64)
     tiles = len(groups) - 1
     for step in range(2 * tiles - 1):
@@ -96,7 +106,7 @@ def _search(
                 row = rows[at]
                 size = index.starts[start + row + 1] - index.starts[start + row]
                 most = min(size, _size_at(index, (tile + 1) * TILE - 1))
-                user, heap = start + row, (numbers[row], common[row], either[row])
+                user, heap = start + row, (numbers[row], common[row], shares[row])
                 share = _share(heap, filled[row])
                 if _needed(share, size, _size_at(index, tile * TILE), min_common) > most:
                     continue
@@ -108,7 +118,7 @@ def _search(
                 else:
                     filled[row] = _meet(index, user, tile, wide, scratch, min_common, heap, filled[row])
     for row in range(len(numbers)):
-        _sort((numbers[row], common[row], either[row]), filled[row])
+        _sort((numbers[row], common[row], shares[row]), filled[row])
 
 
 @njit(nogil=True, cache=True)
@@ -124,7 +134,7 @@ def _meet(
     user: int,
     tile: int,
     counters: np.ndarray,
-    scratch: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    scratch: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     min_common: int,
     heap: tuple[np.ndarray, np.ndarray, np.ndarray],
     filled: int,
@@ -132,15 +142,13 @@ def _meet(
     """Offers a tile's users to a user's heap of so far `filled` entries; returns how many it has then.
 
     Scratch: `counters` (TILE,), zero before and after, of a type that holds every count; planes of bits, places of
-    rows of bits, spans of lists, words of a strip.
+    rows of bits, spans of lists, words of a strip, those of a chunk that hold somebody.
     """
-    planes, met, spans, words = scratch
-    size = index.starts[user + 1] - index.starts[user]
+    planes, met, spans, words, hits = scratch
+    own, size = index.place_of[user], index.starts[user + 1] - index.starts[user]
     rows, lists = _look_up(index, user, tile, met, spans)
     _count(index.listeners, spans, lists, counters)
-    depth = 0
-    while rows >> depth:
-        depth += 1
+    depth = _depth_of(rows)
     share = _share(heap, filled)
     for strip in range(0, WORDS, STRIP):
         first = tile * TILE + strip * LANES
@@ -148,26 +156,31 @@ def _meet(
         needed = _needed(share, size, smallest, min_common)
         if needed > most:
             continue
-        promising = _promising(counters, strip, max(needed - rows, 0), planes, words)
+        promising = _promising(counters, strip, needed - rows, planes, words)
         if promising == 0:
             continue
         _add_rows(index.bits, met, rows, strip, planes, depth)
-        for x in words[:promising]:
+        for chunk in range(0, promising, CHUNK):
             if needed > most:
                 break
-            word = reach(counters, (strip + x) * LANES, planes, x, STRIP, depth, counters.dtype.type(needed))
-            while word != U(0):
-                lane = lowest_bit(word)
-                word &= word - U(1)
-                place = tile * TILE + (strip + x) * LANES + lane
-                if place == index.place_of[user]:
-                    continue
-                common = int(counters[(strip + x) * LANES + lane]) + _in_planes(planes, x, lane, depth)
-                either = size + index.sizes[place] - common
-                if _offer(heap, filled, index.user_at[place], common, either):
-                    filled = min(filled + 1, len(heap[0]))
-                    share = _share(heap, filled)
-                    needed = _needed(share, size, smallest, min_common)
+            found = _reaching(
+                counters, strip, planes, depth, words[chunk : min(chunk + CHUNK, promising)], needed, hits
+            )
+            for hit in range(found):
+                x, left = hits[hit, 0], hits[hit, 1]
+                while left != U(0):
+                    lane = lowest_bit(left)
+                    left &= left - U(1)
+                    at = (strip + np.int64(x)) * LANES + lane
+                    place = U(tile * TILE + at)
+                    common = int(counters[at]) + _in_planes(planes, x, lane, depth)
+                    if common < needed or place == own:
+                        continue
+                    number, other = index.placed[place, 0], index.placed[place, 1]
+                    if _offer(heap, filled, number, common, common / (size + other)):
+                        filled = min(filled + 1, len(heap[0]))
+                        share = _share(heap, filled)
+                        needed = _needed(share, size, smallest, min_common)
     counters[:] = 0
     return filled
 
@@ -205,6 +218,9 @@ def _count(listeners: np.ndarray, spans: np.ndarray, lists: int, counters: np.nd
 @njit(nogil=True, cache=True)
 def _promising(counters: np.ndarray, strip: int, least: int, planes: np.ndarray, words: np.ndarray) -> int:
     """Puts the words of a strip in which a counter is `least` or more into `words`; returns how many."""
+    if least <= 0:
+        words[:] = np.arange(STRIP)
+        return STRIP
     found = 0
     for x in range(STRIP):
         words[found] = x
@@ -213,9 +229,37 @@ def _promising(counters: np.ndarray, strip: int, least: int, planes: np.ndarray,
 
 
 @njit(nogil=True, cache=True)
+def _reaching(
+    counters: np.ndarray,
+    strip: int,
+    planes: np.ndarray,
+    depth: int,
+    words: np.ndarray,
+    least: int,
+    hits: np.ndarray,
+) -> int:
+    """Puts those of `words` with a sum of `least` or more into `hits`, and which of 64 it is; returns how many."""
+    found = 0
+    for x in words:
+        word = reach(counters, (strip + x) * LANES, planes, x, STRIP, depth, counters.dtype.type(least))
+        hits[found, 0], hits[found, 1] = x, word  # written over by the next if nobody is there
+        found += word != U(0)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _depth_of(rows: int) -> int:
+    """Planes of bits that hold a count of so many rows."""
+    depth = 0
+    while rows >> depth:
+        depth += 1
+    return depth
+
+
+@njit(nogil=True, cache=True)
 def _size_at(index: OverlapIndex, place: int) -> int:
     """Tracks of who stands there; behind the last place, of who stands last."""
-    return int(index.sizes[min(place, len(index.sizes) - 1)])
+    return int(index.placed[min(place, len(index.placed) - 1), 1])
 
 
 @njit(nogil=True, cache=True)
@@ -226,11 +270,9 @@ def _needed(share: float, size: int, other_size: int, min_common: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _share(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int) -> float:
-    """A little less than J / (1 + J) of the heap's worst entry; 0 while there is room."""
-    _, common, either = heap
-    if filled < len(common):
-        return 0.0
-    return common[0] / (np.int64(common[0]) + either[0]) * SLACK
+    """A little less than the share of the heap's worst entry; 0 while there is room."""
+    shares = heap[2]
+    return shares[0] * SLACK if filled == len(shares) else 0.0
 
 
 @njit(nogil=True, cache=True)
@@ -308,56 +350,56 @@ def _carry_on(planes: np.ndarray, plane: int) -> None:
         planes[U(DEPTH * STRIP) + x] = here & over
 
 
-@njit(nogil=True, cache=True)
-def _is_worse(common: int, either: int, number: int, other_common: int, other_either: int, other_number: int) -> bool:
-    """Whether the first stands below the second: a lower fraction, or the same and a higher number."""
-    one, other = np.int64(common) * np.int64(other_either), np.int64(other_common) * np.int64(either)
-    return bool(one < other or (one == other and number > other_number))
+@njit(inline="always")
+def _is_worse(share: float, number: int, other_share: float, other_number: int) -> bool:
+    """Whether the first stands below the second: a lower share, or the same and a higher number."""
+    return share < other_share or (share == other_share and number > other_number)
 
 
 @njit(nogil=True, cache=True)
-def _offer(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int, number: int, common: int, either: int) -> bool:
+def _offer(
+    heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int, number: int, common: int, share: float
+) -> bool:
     """Takes an entry in, at the cost of the worst if there is no room. Returns whether it is in."""
-    numbers, commons, eithers = heap
+    numbers, commons, shares = heap
     if filled == len(numbers):
-        if _is_worse(common, either, number, commons[0], eithers[0], numbers[0]):
+        if _is_worse(share, number, shares[0], numbers[0]):
             return False
-        _sink(heap, filled, number, common, either)
+        _sink(heap, filled, number, common, share)
         return True
     place = filled
     while place > 0:
         above = (place - 1) // 2
-        if not _is_worse(common, either, number, commons[above], eithers[above], numbers[above]):
+        if not _is_worse(share, number, shares[above], numbers[above]):
             break
-        numbers[place], commons[place], eithers[place] = numbers[above], commons[above], eithers[above]
+        numbers[place], commons[place], shares[place] = numbers[above], commons[above], shares[above]
         place = above
-    numbers[place], commons[place], eithers[place] = number, common, either
+    numbers[place], commons[place], shares[place] = number, common, share
     return True
 
 
 @njit(nogil=True, cache=True)
-def _sink(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int, number: int, common: int, either: int) -> None:
+def _sink(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int, number: int, common: int, share: float) -> None:
     """Puts an entry in the place of the worst, which stands in front, and lets it sink."""
-    numbers, commons, eithers = heap
-    place = 0
-    while 2 * place + 1 < filled:
-        below = 2 * place + 1
-        if below + 1 < filled and _is_worse(
-            commons[below + 1], eithers[below + 1], numbers[below + 1], commons[below], eithers[below], numbers[below]
-        ):
-            below += 1
-        if not _is_worse(commons[below], eithers[below], numbers[below], common, either, number):
+    numbers, commons, shares = heap
+    place, end = U(0), U(filled)
+    while U(2) * place + U(1) < end:
+        below = U(2) * place + U(1)
+        beside = below + U(1)
+        if beside < end and _is_worse(shares[beside], numbers[beside], shares[below], numbers[below]):
+            below = beside
+        if not _is_worse(shares[below], numbers[below], share, number):
             break
-        numbers[place], commons[place], eithers[place] = numbers[below], commons[below], eithers[below]
+        numbers[place], commons[place], shares[place] = numbers[below], commons[below], shares[below]
         place = below
-    numbers[place], commons[place], eithers[place] = number, common, either
+    numbers[place], commons[place], shares[place] = number, common, share
 
 
 @njit(nogil=True, cache=True)
 def _sort(heap: tuple[np.ndarray, np.ndarray, np.ndarray], filled: int) -> None:
     """Best first: the worst goes to the end, and again with what is left."""
-    numbers, commons, eithers = heap
+    numbers, commons, shares = heap
     for last in range(filled - 1, 0, -1):
-        number, common, either = numbers[last], commons[last], eithers[last]
-        numbers[last], commons[last], eithers[last] = numbers[0], commons[0], eithers[0]
-        _sink(heap, last, number, common, either)
+        number, common, share = numbers[last], commons[last], shares[last]
+        numbers[last], commons[last], shares[last] = numbers[0], commons[0], shares[0]
+        _sink(heap, last, number, common, share)

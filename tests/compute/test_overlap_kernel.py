@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_overlaps import similar_users_plain
 
-from features.compute.overlap_index import TILE, overlap_index
+from features.compute.overlap_index import MOST_TRACKS, TILE, overlap_index
 from features.compute.overlap_kernel import most_similar
 from features.compute.overlaps import similar_users
 
@@ -53,7 +53,7 @@ def test_threads_shards_and_what_is_popular_change_nothing(
         for popular in (1, 10, 1 << 20):
             index = overlap_index(world, min_common=min_common, popular=popular)
             width = expected.neighbors.shape[1]
-            numbers, common, _ = most_similar(index, 0, users, k=width, min_common=min_common)
+            numbers, common = most_similar(index, 0, users, k=width, min_common=min_common)
             np.testing.assert_array_equal(numbers, expected.neighbors)
             np.testing.assert_array_equal(common, expected.common)
 
@@ -105,3 +105,20 @@ def test_the_only_two_listeners_of_a_track_find_each_other_from_tile_to_tile():
     index = overlap_index(world, min_common=3)
     wide = index._replace(begins=index.begins.astype(np.int64))
     np.testing.assert_array_equal(most_similar(wide, 0, pairs, k=2, min_common=3)[0], expected[:pairs])
+
+
+def test_of_more_tracks_than_shares_are_exact_of_nobody_is_compared(monkeypatch):
+    monkeypatch.setattr("features.compute.overlap_index.MOST_TRACKS", 5)
+    overlap_index(sp.csr_matrix(np.ones((2, 4), np.int8)), min_common=1)
+    with pytest.raises(ValueError, match="a user has 5 tracks"):
+        overlap_index(sp.csr_matrix(np.ones((2, 5), np.int8)), min_common=1)
+
+
+def test_shares_are_in_the_order_of_fractions_up_to_the_most_tracks():
+    """Neighbours among fractions of 2^26 and less, the closest there are, stay apart in float64."""
+    whole = 2 * MOST_TRACKS - np.arange(1, 100)
+    for taken in (1, 2, 3, 7):
+        lower = (whole[:, None] - taken) / whole[:, None]
+        higher = (whole[None, :] - taken) / whole[None, :]
+        exact = (whole[:, None] - taken) * whole[None, :] - (whole[None, :] - taken) * whole[:, None]
+        np.testing.assert_array_equal(np.sign(lower - higher), np.sign(exact))
