@@ -34,10 +34,11 @@ from features.evaluate.metrics import (
 )
 from features.evaluate.splits import Split, hold_out_last
 from features.parameters import NightlyParameters
+from features.recommend.eligibility import eligible
 from features.recommend.evidence import Ranker, fit_ranker
 from features.recommend.history import build_history
 from features.recommend.rerank import Shaper, standing
-from features.recommend.strategies import choose, drawn, eligible, fixed
+from features.recommend.strategies import choose, drawn, fixed
 
 OFF = {"max_per_artist": 0, "diversity": 0.0, "damping": 0.0, "rotation": 0.0, "discovery": 0.0, "exploration": 0.0}
 SETTINGS: dict[str, tuple[float, ...]] = {

@@ -11,12 +11,13 @@ from features.compute.embeddings import build_embeddings
 from features.compute.interactions import build_interactions
 from features.compute.overlaps import similar_users
 from features.parameters import NightlyParameters
+from features.recommend.eligibility import eligible, is_large
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.history import build_history
 from features.recommend.lists import recommend
 from features.recommend.ranked import RankedList
 from features.recommend.rerank import Shaper
-from features.recommend.strategies import eligible, fixed, is_large
+from features.recommend.strategies import fixed
 from features.schema.names import AUDIO_NAMES
 
 DAY = 86_400_000

@@ -8,9 +8,9 @@ from benchmarks.quality import libraries, peers, rectools_peer
 from benchmarks.quality.cases import Case
 from benchmarks.quality.measure import Answering, answering
 from features.parameters import NightlyParameters, RecommendationParameters
+from features.recommend.eligibility import eligible
 from features.recommend.models import CONTENT_MODELS, MODELS
 from features.recommend.models.contract import Range
-from features.recommend.strategies import eligible
 
 CONTENT = frozenset({"content profile"} | {f"ours: {name}" for name in CONTENT_MODELS})
 """Those that say something of a track nobody has heard; they need a catalogue."""

@@ -23,11 +23,12 @@ from features.evaluate.splits import Split
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe
 from features.recommend.cold import Markets
+from features.recommend.eligibility import eligible
 from features.recommend.evidence import Evidence, Ranker, fit_ranker
 from features.recommend.history import build_history
 from features.recommend.lists import BLOCK_CELLS
 from features.recommend.stated import has_stated, stated_scores
-from features.recommend.strategies import drawn, eligible
+from features.recommend.strategies import drawn
 
 STRATEGIES = ("hybrid", "collaborative", "content-based", "popular")
 POPULAR = "popular"

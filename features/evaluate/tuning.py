@@ -12,11 +12,13 @@ from features.evaluate.metrics import ndcg_at_k
 from features.evaluate.splits import Split
 from features.parameters import NightlyParameters
 from features.recommend.blend import standard_scores
+from features.recommend.eligibility import eligible
 from features.recommend.filters import Filters
 from features.recommend.history import History
+from features.recommend.learning import BLOCK_CELLS, RANKED
 from features.recommend.models import MODELS
 from features.recommend.models.contract import Range, draw, near
-from features.recommend.strategies import BLOCK_CELLS, RANKED, eligible, validation
+from features.recommend.strategies import validation
 
 BY_CHANCE = 2 / 3
 """Share of the budget that is drawn anywhere; the rest looks around the best so far."""

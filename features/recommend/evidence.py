@@ -14,12 +14,12 @@ from features.compute.shards import Range
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe, Standard, mixed, names_of, standard
 from features.recommend.columns import users_a_block
+from features.recommend.eligibility import fit_models, is_large, shortlists_of, with_proposers
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.models.contract import Model
 from features.recommend.pairs import usable
 from features.recommend.shortlists import Shortlists
-from features.recommend.strategies import fit_models, is_large, shortlists_of, with_proposers
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,13 +39,14 @@ from features.evaluate.splits import sample_of, split_by_time
 from features.measured import Stages
 from features.parameters import NightlyParameters
 from features.progress import Progress, silent
+from features.recommend.eligibility import sized_for
 from features.recommend.evidence import Evidence, fit_ranker
 from features.recommend.facts import Counts, Facts, heard_lately
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history
 from features.recommend.lists import ListMaker
 from features.recommend.rerank import Shaper
-from features.recommend.strategies import choose, sized_for, still_eligible
+from features.recommend.strategies import choose, still_eligible
 from features.release import outputs
 from features.release.list_blocks import write_lists
 from features.release.manifest import Manifest, code_version, release_folder, release_id
@@ -291,7 +292,7 @@ def _without_plays(
 def sample_size(parameters: NightlyParameters) -> int:
     """Listeners at most whose histories models are chosen on; 0 for all.
 
-    More than any model for few users is allowed (`strategies.eligible`): what is chosen on the sample is fitted on all.
+    More than any model for few users is allowed (`eligible`): what is chosen on the sample is fitted on all.
     """
     how = parameters.ranking
     return max(how.sample_users, FEW_USERS * how.closed_form_limit + 1) if how.sample_users else 0

@@ -11,8 +11,9 @@ from features.evaluate.ranking import RECALL_K, rank, ranking_metrics
 from features.evaluate.splits import Split, split_by_time
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe
+from features.recommend.eligibility import eligible
 from features.recommend.history import build_history
-from features.recommend.strategies import eligible, fixed
+from features.recommend.strategies import fixed
 
 
 def with_evaluation(**changes) -> NightlyParameters:

@@ -10,20 +10,20 @@ from worlds import AS_OF, SMALL, account, evidence_of, lists_of, play, random_wo
 
 from features.evaluate.splits import sample_of
 from features.recommend import shortlists
-from features.recommend.lists import PLAYS
-from features.recommend.models.neighbors import ItemKNN
-from features.recommend.models.proximity import ProximityKNN
-from features.recommend.shortlists import Shortlists
-from features.recommend.strategies import (
+from features.recommend.eligibility import (
     AT_SCALE,
     MODELS_AT_SCALE,
-    choose,
     eligible,
     fit_models,
     is_large,
     sized_for,
     with_proposers,
 )
+from features.recommend.lists import PLAYS
+from features.recommend.models.neighbors import ItemKNN
+from features.recommend.models.proximity import ProximityKNN
+from features.recommend.shortlists import Shortlists
+from features.recommend.strategies import choose
 from tests.recommend.models.histories import random_history
 from tests.recommend.test_limits_hold import MOMENT, Limits
 

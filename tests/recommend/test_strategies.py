@@ -17,13 +17,14 @@ from features.evaluate.metrics import ndcg_at_k
 from features.evaluate.ranking import rank
 from features.evaluate.splits import hold_out_last, split_by_time
 from features.parameters import NightlyParameters
-from features.recommend import strategies
+from features.recommend import learning, strategies
 from features.recommend.blend import Recipe, mixed, names_of, standard_scores
+from features.recommend.eligibility import eligible, fit_models
 from features.recommend.evidence import fit_ranker
 from features.recommend.filters import Filters
 from features.recommend.history import History, build_history, shortened
 from features.recommend.models import CONTENT_MODELS, MODELS
-from features.recommend.strategies import choose, drawn, eligible, fit_models, fixed
+from features.recommend.strategies import choose, drawn, fixed
 
 BY_TRACKS = {"local_ease", "proximity_ease"}
 """Closed forms of the tracks' side alone."""
@@ -125,7 +126,7 @@ def validated(data: Dataset, recipe: Recipe, parameters: NightlyParameters = SMA
 
 @pytest.mark.parametrize("strategy", ["collaborative", "hybrid"])
 def test_the_figure_of_a_recipe_is_what_its_lists_reach_on_what_was_held_out(strategy, monkeypatch):
-    monkeypatch.setattr(strategies, "BLOCK_CELLS", 7 * 40)  # in several blocks of users
+    monkeypatch.setattr(learning, "BLOCK_CELLS", 7 * 40)  # in several blocks of users
     songs = [track(f"{scene}{number:02d}", f"Artist {scene}") for scene in "rj" for number in range(20)]
     data = dataset_of(plays=scenes(), tracks=songs)
     parameters = with_ranking(validation_users=25, validation_share=0.4, min_validation_users=5)
@@ -314,12 +315,12 @@ def test_collaborative_has_none():
     assert not recipes["collaborative"].little_shares
 
 
-def field_where(relevant: np.ndarray, **standard: np.ndarray) -> strategies._Field:
+def field_where(relevant: np.ndarray, **standard: np.ndarray) -> learning.Field:
     """The same for thirty users, of whom each has taken to these tracks."""
     rows = {name: np.tile(scores, (30, 1)) for name, scores in standard.items()}
-    best = strategies._discount()[: int(relevant.sum())].sum()
+    best = learning._discount()[: int(relevant.sum())].sum()
     every = np.tile(relevant, (30, 1))
-    return strategies._Field(rows, np.ones_like(every), every, np.full(30, best), np.full(30, 10))
+    return learning.Field(rows, np.ones_like(every), every, np.full(30, best), np.full(30, 10))
 
 
 FRESH = np.arange(20) < 8
@@ -330,9 +331,9 @@ FAME = np.linspace(-1.0, 1.0, 20)
 
 def unknown_weighed(relevant: np.ndarray) -> Recipe:
     field = field_where(relevant, ease=LIKED, content=ALIKE, popular=FAME)
-    given = Recipe({"ease": 0.5, "content": 0.5}, ndcg=strategies._ndcg(field, Recipe({"ease": 0.5, "content": 0.5})))
+    given = Recipe({"ease": 0.5, "content": 0.5}, ndcg=learning.ndcg_of(field, Recipe({"ease": 0.5, "content": 0.5})))
     found = strategies._for_the_unknown(given, field)
-    assert found.ndcg == strategies._ndcg(field, found)
+    assert found.ndcg == learning.ndcg_of(field, found)
     assert found.ndcg >= 0.998 * given.ndcg
     return found
 
@@ -347,7 +348,7 @@ def test_hybrid_leans_on_fame_no_more_than_pays():
     famous = np.arange(20) >= 17
     field = field_where(famous, ease=np.zeros(20), content=np.zeros(20), popular=FAME)
     leaning = Recipe({"ease": 0.5, "content": 0.2, "popular": 0.1})
-    found = strategies._for_the_unknown(replace(leaning, ndcg=strategies._ndcg(field, leaning)), field)
+    found = strategies._for_the_unknown(replace(leaning, ndcg=learning.ndcg_of(field, leaning)), field)
     assert found.shares["popular"] > 0.0
 
 
@@ -356,7 +357,7 @@ def test_a_blend_learns_nothing_from_what_nobody_has_heard():
     learned = []
     for taken, likeness in ((heard, ALIKE), (heard | FRESH, np.where(FRESH, -1.0, ALIKE))):
         field = field_where(taken, ease=LIKED, content=likeness)
-        blend = strategies._learned(field, ["ease", "content"], large=False)
+        blend = learning.learned(field, ["ease", "content"], large=False)
         learned.append(blend.shares | blend.roots)
     assert learned[0] == learned[1]
     assert learned[0]["ease"] != learned[0]["content"]
@@ -364,8 +365,8 @@ def test_a_blend_learns_nothing_from_what_nobody_has_heard():
 
 def test_at_scale_a_model_that_speaks_against_what_it_ranks_high_is_left_out_unless_it_says_the_same_to_everyone():
     field = field_where(np.isin(np.arange(20), [8, 9, 10]), ease=LIKED, ials=-LIKED, popular=-LIKED)
-    small, large = (strategies._learned(field, ["ease", "ials", "popular"], large=large) for large in (False, True))
-    assert small.say("ials") < -strategies.LEAST_SAY_AT_SCALE
+    small, large = (learning.learned(field, ["ease", "ials", "popular"], large=large) for large in (False, True))
+    assert small.say("ials") < -learning.LEAST_SAY_AT_SCALE
     assert set(small.shares) == {"ease", "ials", "popular"}
     assert set(large.shares) == {"ease", "popular"}
 
@@ -373,6 +374,6 @@ def test_at_scale_a_model_that_speaks_against_what_it_ranks_high_is_left_out_unl
 @pytest.mark.parametrize("names", [["ease", "ials"], ["ease", "ials", "popular"]])
 def test_at_scale_one_model_that_tells_listeners_apart_stays_though_all_speak_against_what_they_rank_high(names):
     field = field_where(np.isin(np.arange(20), [17, 18, 19]), ease=LIKED, ials=LIKED, popular=np.zeros(20))
-    found = strategies._learned(field, names, large=True)
+    found = learning.learned(field, names, large=True)
     assert {"ease", "ials"} & set(found.shares)
     assert max(found.say(name) for name in {"ease", "ials"} & set(found.shares)) < 0
