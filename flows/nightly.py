@@ -2,6 +2,8 @@
 
 # No postponed annotations in this module: Prefect reads them when it makes the parameter schema.
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -296,7 +298,7 @@ def nightly(
         if shards is not None:
             log.info("shards are worked on by %d Dask workers", shards.workers)
         keep_schema()
-        with hold_lease(database) as token:
+        with swept(database), hold_lease(database) as token:
             taken = snapshot_inputs(bound, whole, shards)
             pointer = read_pointer(database)
             live = pointer.release if pointer else None
@@ -321,14 +323,24 @@ def nightly(
                     mirror(release, token)
             prune_releases(token)
             attributed = attribute(token)
-        sweep(database)
     log.info("release %s live", release)
     counts = manifest.counts if manifest else {}
     return Result(release=release, published=published, counts=counts, taken=taken, attributed=attributed)
 
 
+@contextmanager
+def swept(database: Database[Document]) -> Iterator[None]:
+    """After a night, also one that the gate stopped, what has expired leaves a server that has to be asked."""
+    try:
+        yield
+    except GateError:
+        sweep(database)
+        raise
+    sweep(database)
+
+
 def sweep(database: Database[Document]) -> None:
-    """What has expired leaves a server that has to be asked. Where it can't, the next night asks again."""
+    """Asks; where it can't, the next night asks again."""
     try:
         remove_expired(database, get_settings())
     except DatabaseError as error:

@@ -45,6 +45,18 @@ def sampled(settings: Settings) -> Settings:
     return settings
 
 
+def never_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the gate stop every night from now on."""
+    from features.release import build
+
+    passed = build.check_embeddings
+
+    def failed(*args: object) -> list[object]:
+        return [type(check)(check.name, False, "made to fail") for check in passed(*args)]
+
+    monkeypatch.setattr(build, "check_embeddings", failed)
+
+
 def test_a_run_publishes_a_release_and_a_second_one_finds_it_there(sampled: Settings, db: Database) -> None:
     first = nightly()
     assert first.published
@@ -61,9 +73,10 @@ def test_a_run_publishes_a_release_and_a_second_one_finds_it_there(sampled: Sett
 
 
 def test_a_run_by_a_dask_cluster_of_its_own_makes_the_same_release(sampled: Settings, db: Database) -> None:
-    by_dask = nightly(runner="dask", as_of="2026-11-20")
+    a_week_ago = str(datetime.now(UTC).date() - timedelta(days=7))
+    by_dask = nightly(runner="dask", as_of=a_week_ago)
     shutil.rmtree(sampled.echotune_home)
-    again = nightly(as_of="2026-11-20")
+    again = nightly(as_of=a_week_ago)
     assert by_dask.published
     assert (again.release, again.published) == (by_dask.release, False)  # known by its id, and nothing is lacking
 
@@ -84,6 +97,11 @@ def test_what_has_expired_leaves_the_built_in_database_with_the_night(
         for days in (0, 91):
             database["events"].insert_one({**said, "_id": ObjectId(), "timestamp": now - timedelta(days=days)})
         nightly()  # shorter than the day after which the server looks by itself
+        assert database["events"].count_documents({"type": "login"}) == 1
+        database["events"].insert_one({**said, "_id": ObjectId(), "timestamp": now - timedelta(days=91)})
+        never_pass(monkeypatch)
+        with pytest.raises(GateError):
+            nightly(parameters=NightlyParameters.model_validate({"recommendations": {"k": 7}}))
         assert database["events"].count_documents({"type": "login"}) == 1
 
 
@@ -108,14 +126,7 @@ def test_a_failed_gate_keeps_the_live_release_and_no_gate_publishes_anyway(
     sampled: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = nightly().release
-    from features.release import build
-
-    broken = build.check_embeddings
-
-    def never(*args: object) -> list[object]:
-        return [type(check)(check.name, False, "made to fail") for check in broken(*args)]
-
-    monkeypatch.setattr(build, "check_embeddings", never)
+    never_pass(monkeypatch)
     parameters = NightlyParameters.model_validate({"recommendations": {"k": 7}})
     with pytest.raises(GateError, match="embeddings are finite"):
         nightly(parameters=parameters)
