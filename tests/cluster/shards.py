@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymongo.database import Database
+from pymongo.errors import InvalidOperation
 
 from features.cluster import database
 from features.cluster.database import WorkerDatabase
 from features.errors import DatabaseError
+
+_held: list[Database] = []
 
 
 def weighed(values: np.ndarray, item: int) -> tuple[int, int]:
@@ -51,6 +55,23 @@ def large(item: int) -> np.ndarray:
 
 def open_keys() -> list[Any]:
     return list(database._opened)
+
+
+def hold_on() -> None:
+    """Keeps what is open at hand, whoever lets go of it."""
+    _held.extend(opened for opened, _ in database._opened.values())
+
+
+def are_closed() -> list[bool]:
+    """Of what was kept at hand, whether it was closed; it is kept no more."""
+    closed = []
+    while _held:
+        try:
+            _held.pop().list_collection_names()
+            closed.append(False)
+        except InvalidOperation:
+            closed.append(True)
+    return closed
 
 
 def size(item: Any) -> int:
