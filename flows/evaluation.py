@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from features.compute.dataset import Dataset, build_dataset
 from features.database import open_database
+from features.dates import epoch_ms
 from features.errors import InputError
 from features.evaluate.report import STRATEGIES, Report, evaluate, measurable
 from features.evaluate.splits import Split, hold_out_last, hold_out_random, split_by_time
@@ -48,7 +49,7 @@ class Question:
     @property
     def as_of_ms(self) -> int:
         """Milliseconds since 1970."""
-        return int(self.as_of.timestamp() * 1000)
+        return epoch_ms(self.as_of)
 
     def words(self) -> str:
         """What is held out, for a person."""
@@ -94,7 +95,7 @@ def pose(inputs: Inputs, split: SplitName, as_of: datetime, parameters: NightlyP
     Raises:
         InputError: nothing is left to learn from.
     """
-    as_of_ms = int(as_of.timestamp() * 1000)
+    as_of_ms = epoch_ms(as_of)
     tables = {name: inputs.table(name) for name in inputs.counts() if name != "plays"}
     dataset = build_dataset(tables, plays_of(inputs), as_of_ms=as_of_ms)
     if not len(dataset.plays):

@@ -1,9 +1,12 @@
 """What `--as-of`, `--known-at` and `--every` mean."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from features.dates import epoch_ms
 from features.errors import InputError
 from features.parameters import MOST_MOMENTS, moments_between, resolve_moments, resolve_step
 
@@ -64,3 +67,10 @@ def test_moments_that_are_none_or_too_many_or_still_to_come_are_one_clear_line()
         moments_between("1990-01-01", "2026-11-20", "1h", NOW)
     with pytest.raises(InputError, match=r"--to 2026-11-22 .*not over"):
         moments_between("2026-11-20", "2026-11-22", "1d", NOW)
+
+
+@given(st.integers(-62_000_000_000_000, 253_000_000_000_000), st.integers(0, 999))
+def test_milliseconds_since_1970_are_exact_and_cut(milliseconds: int, more: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds, microseconds=more)
+    assert epoch_ms(moment) == milliseconds
+    assert epoch_ms(moment.astimezone(timezone(timedelta(hours=2)))) == milliseconds

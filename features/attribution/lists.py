@@ -14,8 +14,9 @@ from pymongo.database import Database
 
 from features.attribution.join import NOWHERE, PLAYED, SKIP, Credits, Lists, Responses, is_skip
 from features.attribution.reading import Columns, Tally
-from features.attribution.window import Window, milliseconds
+from features.attribution.window import Window
 from features.database import Document, translated_errors
+from features.dates import epoch_ms
 from features.release.documents import recommendation_id
 from features.release.manifest import release_folder
 from features.schema.ids import UserId, encode_id, meant_ids
@@ -64,7 +65,7 @@ def responses_of(
     named = name != NOWHERE
     release = np.where(named, lists.release[name], window.live_at(at)).astype(np.int16)
     place = np.where(named, lists.place[name], columns["place"][order]).astype(np.int8)
-    made = np.array([*map(milliseconds, window.made), 0], np.int64)
+    made = np.array([*map(epoch_ms, window.made), 0], np.int64)
     reason = lists.reason[name]
     reason[named & (release != NOWHERE) & (at < made[release])] = TOO_EARLY
     reason[named & (release != NOWHERE) & (lists.user[name] != user)] = ANOTHERS

@@ -16,8 +16,8 @@ from pymongo.database import Database
 from features.attribution import parse
 from features.attribution.join import NOWHERE
 from features.attribution.parse import Parse, Said, UnusableError
-from features.attribution.window import milliseconds
 from features.database import Document, translated_errors
+from features.dates import epoch_ms
 from features.erasure.tombstones import ERASED, Tombstones
 from features.progress import Progress, silent
 from features.schema.ids import UserId
@@ -179,7 +179,7 @@ def read_columns(
     Raises:
         DatabaseError: the database can't be read.
     """
-    reader = _Reader(milliseconds(since), milliseconds(until), part, erased, tally)
+    reader = _Reader(epoch_ms(since), epoch_ms(until), part, erased, tally)
     for source in SOURCES:
         collection = database[source.collection].with_options(codec_options=CAREFUL_CODEC)
         wanted = dict.fromkeys(source.fields, 1)

@@ -10,6 +10,7 @@ from pymongo.database import Database
 
 from features.attribution.join import NOWHERE
 from features.database import Document
+from features.dates import epoch_ms
 from features.release.documents import RECOMMENDATION_LIFE
 from features.release.ledger import Pointer, all_releases, read_pointer
 from features.release.retention import is_served, was_published
@@ -39,14 +40,9 @@ class Window:
     def live_at(self, moments: np.ndarray) -> np.ndarray:
         """(n,) int16: the number of the release that was live at each of (n,) moments; NOWHERE for none here."""
         place = np.searchsorted(self.moments, moments, side="right") - 1
-        made = np.array([milliseconds(moment) for moment in self.made], np.int64)
+        made = np.array([epoch_ms(moment) for moment in self.made], np.int64)
         live = np.where(place >= 0, self.live[place], NOWHERE) if len(self.live) else np.full(len(moments), NOWHERE)
         return np.where((live >= 0) & (made[live] <= moments), live, NOWHERE).astype(np.int16)
-
-
-def milliseconds(moment: datetime) -> int:
-    """Since 1970."""
-    return round(moment.timestamp() * 1000)
 
 
 def read_window(database: Database[Document], now: datetime) -> Window | None:
@@ -64,7 +60,7 @@ def read_window(database: Database[Document], now: datetime) -> Window | None:
     return Window(
         tuple(number),
         tuple(entry["builtAt"] for entry in served),
-        np.array([milliseconds(moment) for moment, _ in moves], np.int64),
+        np.array([epoch_ms(moment) for moment, _ in moves], np.int64),
         np.array([number.get(release, NOWHERE) for _, release in moves], np.int16),
     )
 

@@ -23,7 +23,7 @@ from features.compute.numbering import Pieces, marked, ordered
 from features.compute.overlaps import similar_users
 from features.compute.profiles import Profiles, profiles_in_blocks
 from features.compute.runner import Runner, Threads
-from features.dates import to_millisecond
+from features.dates import epoch_ms, to_millisecond
 from features.errors import InputError
 from features.evaluate.gate import (
     Check,
@@ -116,7 +116,7 @@ def _build(
     budget: Budget,
     runner: Runner | None,
 ) -> Manifest:
-    as_of_ms = int(as_of.timestamp() * 1000)
+    as_of_ms = epoch_ms(as_of)
     files = _Files(folder)
     with stages("numbering"):
         dataset, read = _numbered(inputs, as_of, as_of_ms)
@@ -137,7 +137,7 @@ def _build(
     history_days = int(profiles.history_days.max())
     with stages("counts"):
         unmoved, plays = unmoved_lists(reference, dataset, as_of), len(dataset.plays)
-        late = late_plays(dataset, as_of_ms=as_of_ms, known_at_ms=int(inputs.known_at.timestamp() * 1000))
+        late = late_plays(dataset, as_of_ms=as_of_ms, known_at_ms=epoch_ms(inputs.known_at))
         dataset, history, heard = _without_plays(dataset, interactions, parameters)
         history, counts = history.compact(), Counts.of(heard)
         del heard
@@ -208,7 +208,7 @@ def _chosen(
     blocks: Blocks,
 ) -> tuple[Choice, dict[str, float]]:
     """Which models each strategy blends, and how they rank on a time split; nothing of the split is kept."""
-    as_of_ms = int(as_of.timestamp() * 1000)
+    as_of_ms = epoch_ms(as_of)
     with stages("choosing models"):
         sample = sample_of(dataset, sample_size(parameters), parameters.ranking.seed)
         parameters = sized_for(sample, dataset, parameters)

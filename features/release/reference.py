@@ -15,6 +15,7 @@ from pymongo.database import Database
 
 from features.compute.dataset import Dataset
 from features.database import Document, translated_errors
+from features.dates import epoch_ms
 from features.errors import NotFoundError, StorageError
 from features.parameters import NightlyParameters
 from features.recommend.blend import Recipe
@@ -112,7 +113,7 @@ def unmoved_lists(reference: Reference | None, dataset: Dataset, as_of: datetime
     """
     if reference is None or reference.manifest.as_of >= as_of:
         return {}
-    since_ms = min(reference.manifest.as_of, reference.manifest.known_at).timestamp() * 1000
+    since_ms = epoch_ms(min(reference.manifest.as_of, reference.manifest.known_at))
     plays, said = dataset.plays, dataset.feedback
     moved = np.zeros(len(dataset.users) + 1, bool)
     moved[plays.user[plays.played_at >= since_ms]] = True

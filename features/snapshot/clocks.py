@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.dates import to_millisecond
+from features.dates import epoch_ms, to_millisecond
 from features.snapshot.digest import digest_text, row_hashes
 from features.snapshot.stored import NOT_IN_DIGEST, Snapshot, digest_of_tables, open_snapshot
 
@@ -125,7 +125,7 @@ class Clock:
         moment = to_millisecond(moment)
         digests = {}
         for name, dated in self._dated.items():
-            rows = int(np.searchsorted(dated.known_at, round(moment.timestamp() * 1000), side="right"))
+            rows = int(np.searchsorted(dated.known_at, epoch_ms(moment), side="right"))
             digests[name] = digest_text(int(dated.hashes[rows]), rows)
         return KnownBy(self.snapshot, moment, digests)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from pymongo.database import Database
 
+from features.dates import epoch_ms
 from features.errors import InputError
 from features.progress import Progress, silent
 from features.schema import names
@@ -111,7 +112,7 @@ def _users(spec: SampleSpec, listeners: Listeners, catalog: Catalog, start: date
         list(dict.fromkeys(GENRES[g].name for g in row)) if known else None
         for row, known in zip(genres, told, strict=True)
     ]
-    created = int(start.timestamp() * 1000) - rng.integers(0, 700 * DAY_MS, spec.users)
+    created = epoch_ms(start) - rng.integers(0, 700 * DAY_MS, spec.users)
     return pa.table(
         {
             "user_id": ids,
@@ -132,7 +133,7 @@ def _users(spec: SampleSpec, listeners: Listeners, catalog: Catalog, start: date
 def _plays(spec: SampleSpec, plays: Plays, catalog: Catalog, user_ids: NDArray[Any], end: datetime) -> pa.Table:
     rng = np.random.default_rng([spec.seed, 5])
     size = len(plays.user)
-    last = int(end.timestamp() * 1000) - 1
+    last = epoch_ms(end) - 1
     late = np.where(rng.random(size) < 0.03, rng.integers(1, 7, size), 0)
     night = (plays.played_ms // DAY_MS + 1 + late) * DAY_MS + 2 * HOUR_MS
     track_ids = np.array(catalog.table["track_id"].to_pylist(), dtype=object)[plays.track]
@@ -181,7 +182,7 @@ def _feedback(spec: SampleSpec, plays: Plays, catalog: Catalog, user_ids: NDArra
     signal = np.where(fits, good, bad)
     usual = np.array([{"love": 5, "dislike": 4}.get(name, 3) for name in signal], dtype=np.int64)
     strength = np.clip(usual + rng.integers(-1, 2, len(said)), 1, 5)
-    at = np.minimum(plays.played_ms[said] + plays.play_ms[said] // 2, int(end.timestamp() * 1000) - 1)
+    at = np.minimum(plays.played_ms[said] + plays.play_ms[said] // 2, epoch_ms(end) - 1)
     _, unlike = np.unique(np.stack([plays.user[said], plays.track[said], at]), axis=1, return_index=True)
     table = pa.table(
         {

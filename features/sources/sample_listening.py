@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from features.dates import epoch_ms
 from features.sources.sample_catalog import Catalog
 
 Ints = NDArray[np.int64]
@@ -111,7 +112,7 @@ def make_plays(seed: int, listeners: Listeners, catalog: Catalog, start: datetim
     play_ms = np.round(completion * catalog.duration_ms[track]).astype(np.int64)
     played_ms = _times(rng, listeners, user, play_ms, start=start, end=end)
     plays = Plays(user, track, played_ms, play_ms, completion, on_taste)
-    in_time = (played_ms >= start.timestamp() * 1000) & (played_ms < end.timestamp() * 1000)
+    in_time = (played_ms >= epoch_ms(start)) & (played_ms < epoch_ms(end))
     _, unlike = np.unique(np.stack([user, track, played_ms]), axis=1, return_index=True)
     distinct = np.zeros(len(user), dtype=bool)
     distinct[unlike] = True
@@ -192,9 +193,9 @@ def _session_starts(
     rng: np.random.Generator, listeners: Listeners, owner: Ints, start: datetime, end: datetime
 ) -> Ints:
     size = len(owner)
-    first_ms = int(start.timestamp() * 1000)
+    first_ms = epoch_ms(start)
     first_day = first_ms // DAY_MS
-    days = -(-int(end.timestamp() * 1000) // DAY_MS) - first_day
+    days = -(-epoch_ms(end) // DAY_MS) - first_day
     share = listeners.joined[owner]
     day, other = (first_day + np.floor(days * (share + (1 - share) * rng.random(size))).astype(np.int64) for _ in "ab")
     workday = (day + 3) % 7 < 5  # day 0, 1 January 1970, was a Thursday

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.dates import epoch_ms
 from features.schema.collections import USERS
 from features.sources.columns import (
     MAX_TEXT,
@@ -39,7 +40,7 @@ SECONDS_FROM, MILLIS_FROM, MILLIS_TO = 1e8, 1e11, 1e14
 FUTURE_TOLERANCE_MS = 5 * 60_000
 """A clock may be this much ahead of ours."""
 FIRST_MS, LAST_MS = (
-    int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000) for year in (1, 9999)
+    epoch_ms(datetime(year, 1, 1, tzinfo=UTC)) for year in (1, 9999)
 )  # what a Python date, and so every reader, can hold
 EMAIL = USERS.validator["$jsonSchema"]["properties"]["email"]["pattern"]
 MAX_EMAIL = 254
@@ -56,7 +57,7 @@ def times(column: Any, name: str, faults: Faults, now: datetime, *, required: bo
     missing = values == NO_TIME
     if required:
         faults.add(missing, f"{name} is missing")
-    latest = int(now.timestamp() * 1000) + FUTURE_TOLERANCE_MS
+    latest = epoch_ms(now) + FUTURE_TOLERANCE_MS
     faults.add(~missing & (values < 0), f"{name} is before 1970")
     faults.add(values > latest, f"{name} is in the future")
     return values.astype("datetime64[ms]")

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from features.attribution.scorecard import rank_rows, strategy_rows
 from features.database import open_database
 from features.errors import NotFoundError
 from features.release.ledger import find_release, read_pointer
@@ -52,6 +51,8 @@ def _attribute(*, as_json: bool) -> None:
 
 
 def _show(release: str | None, *, as_json: bool) -> None:
+    from features.attribution.scorecard import rank_rows, strategy_rows
+
     with open_database(get_settings()) as database:
         if release is None:
             pointer = read_pointer(database)

@@ -2,10 +2,9 @@
 
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from features.database import open_database
-from features.release.store import FeatureStore
 from features.schema.names import LISTENING_HISTORY
 from features.settings import get_settings
 from flows.commands.importing import make_and_write_sample, show_totals
@@ -14,11 +13,16 @@ from flows.commands.reading import show_recommendations
 from flows.console import say, text_of
 from flows.words import profile_in_words
 
+if TYPE_CHECKING:
+    from features.release.store import FeatureStore
+
 LISTENERS = 3
 
 
 def demo() -> None:
     """Make a sample in the built-in database, run the nightly job, and show three listeners."""
+    from features.release.store import FeatureStore
+
     os.environ["MONGODB_URI"] = ""  # whatever .env says: synthetic listeners have no place in a real database
     get_settings.cache_clear()
     with open_database(get_settings()) as database:  # one server for all the steps
@@ -43,7 +47,7 @@ def demo() -> None:
         say(f"release {store.release} live")
 
 
-def _listeners(store: FeatureStore) -> list[str]:
+def _listeners(store: "FeatureStore") -> list[str]:
     """The most certain profile, one in the middle, and one of those with an ObjectId if there is any."""
     table = store.table("user_profile").select(["user_id", "confidence"]).sort_by([("confidence", "descending")])
     users: list[str] = table["user_id"].to_pylist()
@@ -51,7 +55,7 @@ def _listeners(store: FeatureStore) -> list[str]:
     return list(dict.fromkeys(chosen))[:LISTENERS]
 
 
-def _show(store: FeatureStore, user: str) -> None:
+def _show(store: "FeatureStore", user: str) -> None:
     say("")
     say(f"{user}, confidence {store.profile_confidence(user):.2f}")
     for line in profile_in_words(store.profile(user)):
@@ -62,7 +66,7 @@ def _show(store: FeatureStore, user: str) -> None:
     show_recommendations(store.recommendations(user, k=5))
 
 
-def _next_steps(store: FeatureStore) -> list[str]:
+def _next_steps(store: "FeatureStore") -> list[str]:
     user = _listeners(store)[0]
     track = store.recommendations(user, k=1)["candidates"][0]["track_id"]
     return [

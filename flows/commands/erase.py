@@ -2,21 +2,19 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from features.database import open_database
-from features.erasure.erase import erase as erase_person
-from features.erasure.erase import resolve_user
-from features.erasure.storage import rewrite_storage
-from features.erasure.tombstones import read_tombstones
-from features.erasure.traces import Trace, find_traces, find_traces_in_storage
 from features.errors import InputError
 from features.progress import Progress
 from features.settings import Settings, get_settings
 from flows.commands.options import Json
 from flows.console import progress_bars, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from features.erasure.traces import Trace
 
 
 def erase(
@@ -30,6 +28,11 @@ def erase(
     as_json: Json = False,
 ) -> None:
     """Erase a person from every collection, other people's lists, all releases, the snapshot and set-aside files."""
+    from features.erasure.erase import erase as erase_person
+    from features.erasure.erase import resolve_user
+    from features.erasure.storage import rewrite_storage
+    from features.erasure.tombstones import read_tombstones
+
     settings = get_settings()
     if verify:
         _verify(settings, user, as_json=as_json)
@@ -74,7 +77,11 @@ def _verify(settings: Settings, user: str, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _traces(settings: Settings, user: str, progress: Progress) -> list[Trace]:
+def _traces(settings: Settings, user: str, progress: Progress) -> "list[Trace]":
+    from features.erasure.erase import resolve_user
+    from features.erasure.tombstones import read_tombstones
+    from features.erasure.traces import find_traces, find_traces_in_storage
+
     with open_database(settings) as database:
         meant = resolve_user(database, user, read_tombstones(database, settings.echotune_hash_key))
         traces = find_traces(database, settings.echotune_home, meant, progress)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -10,9 +10,11 @@ from features.database import open_database
 from features.errors import InputError
 from features.schema import plan
 from features.settings import get_settings
-from features.sources.importer import ImportTotals, Kind, import_table, parse_mapping
 from flows.commands.options import Json
 from flows.console import progress_bars, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from features.sources.importer import ImportTotals, Kind
 
 app = typer.Typer(no_args_is_help=True, help="Bring plays, feedback, tracks or users in from a file.")
 
@@ -23,7 +25,9 @@ Map = Annotated[
 ]
 
 
-def _import(kind: Kind, file: Path, mapping: list[str] | None, *, as_json: bool) -> None:
+def _import(kind: "Kind", file: Path, mapping: list[str] | None, *, as_json: bool) -> None:
+    from features.sources.importer import import_table, parse_mapping
+
     settings = get_settings()
     names = parse_mapping(mapping or [])
     with open_database(settings) as database:
@@ -108,8 +112,9 @@ def sample(
     show_totals(make_and_write_sample(users=users, tracks=tracks, days=days, seed=seed, end=end), as_json=as_json)
 
 
-def make_and_write_sample(*, users: int, tracks: int, days: int, seed: int, end: str | None) -> list[ImportTotals]:
+def make_and_write_sample(*, users: int, tracks: int, days: int, seed: int, end: str | None) -> "list[ImportTotals]":
     """The sample into the database; the totals of each table."""
+    from features.sources.kinds import Kind
     from features.sources.sample import SampleSpec, make_sample, write_sample
 
     settings = get_settings()
@@ -132,7 +137,7 @@ def make_and_write_sample(*, users: int, tracks: int, days: int, seed: int, end:
     return [totals[kind] for kind in get_args(Kind) if kind in totals]
 
 
-def show_totals(totals: list[ImportTotals], *, as_json: bool) -> None:
+def show_totals(totals: "list[ImportTotals]", *, as_json: bool) -> None:
     """Read = imported + already there + updated + set aside, and why rows were set aside."""
     rows = [
         {

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from features.release.store import open_feature_store
 from flows.commands.options import Json, K
 from flows.console import say, show_json, show_table
 from flows.words import profile_in_words
@@ -16,6 +15,8 @@ Release = Annotated[str | None, typer.Option("--release", help="Read this releas
 
 def profile(user: User, release: Release = None, *, as_json: Json = False) -> None:
     """A listener's profile, in words and by dimension."""
+    from features.release.store import open_feature_store
+
     with open_feature_store(release) as store:
         values = store.profile(user)
         confidence = store.profile_confidence(user)
@@ -30,6 +31,8 @@ def profile(user: User, release: Release = None, *, as_json: Json = False) -> No
 
 def similar_users(user: User, k: K = 10, release: Release = None, *, as_json: Json = False) -> None:
     """The listeners with most tracks in common, best first."""
+    from features.release.store import open_feature_store
+
     with open_feature_store(release) as store:
         rows = store.similar_users(user, k)
     if as_json:
@@ -49,6 +52,8 @@ def similar_tracks(
     as_json: Json = False,
 ) -> None:
     """The tracks closest to one, by who plays them and what they are."""
+    from features.release.store import open_feature_store
+
     with open_feature_store(release) as store:
         rows = store.similar_tracks(track, k)
         labels = store.track_labels([track, *(row["track_id"] for row in rows)])
@@ -74,6 +79,8 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """A listener's recommendations, with reasons."""
+    from features.release.store import open_feature_store
+
     with open_feature_store(release) as store:
         found = store.recommendations(user, strategy, k)
     if as_json:

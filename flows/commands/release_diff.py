@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from features.database import open_database
 from features.errors import NotFoundError
-from features.evaluate.drift import MUCH, SOME
-from features.release.diff import FIRST, Figure, ReleaseDiff, Turnover, diff_releases
 from features.release.ledger import read_pointer
 from features.settings import Settings, get_settings
 from flows.commands.options import Json
 from flows.console import progress_bars, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from features.release.diff import Figure, ReleaseDiff, Turnover
 
 SHOWN = 10
 """Dimensions in the table; JSON has all of them."""
@@ -27,6 +28,8 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """What changed between two releases: who came and went, drift, embeddings, neighbours, lists, metrics."""
+    from features.release.diff import diff_releases
+
     settings = get_settings()
     pair = (old, new) if old and new else _beside_live(settings, old)
     with progress_bars() as progress:
@@ -52,7 +55,7 @@ def _beside_live(settings: Settings, old: str | None) -> tuple[str, str]:
     return old, pointer.release
 
 
-def in_words(found: ReleaseDiff) -> list[str]:
+def in_words(found: "ReleaseDiff") -> list[str]:
     """A few sentences for a person: what changed, and how much that is."""
     sides = (f"{side.release} (as of {side.as_of:%Y-%m-%d %H:%M} UTC)" for side in (found.old, found.new))
     came = (
@@ -72,12 +75,16 @@ def in_words(found: ReleaseDiff) -> list[str]:
 
 def reading(psi: float) -> str:
     """How a PSI is usually read: none, some, much."""
+    from features.evaluate.drift import MUCH, SOME
+
     if math.isnan(psi):
         return "undefined"
     return "none" if psi < SOME else "some" if psi <= MUCH else "much"
 
 
-def _drift(found: ReleaseDiff) -> str:
+def _drift(found: "ReleaseDiff") -> str:
+    from features.evaluate.drift import SOME
+
     parts = []
     if found.dimensions:
         top, shifted = found.dimensions[0], sum(entry.psi >= SOME for entry in found.dimensions)
@@ -90,7 +97,7 @@ def _drift(found: ReleaseDiff) -> str:
     return "; ".join(parts)
 
 
-def _movement(found: ReleaseDiff) -> str:
+def _movement(found: "ReleaseDiff") -> str:
     if found.movement is None:
         return found.movement_note
     if not found.movement.compared:
@@ -99,7 +106,7 @@ def _movement(found: ReleaseDiff) -> str:
     return f"embeddings moved by a cosine distance of {figures}; {found.movement_note}"
 
 
-def _kept(found: ReleaseDiff) -> Iterator[str]:
+def _kept(found: "ReleaseDiff") -> Iterator[str]:
     shares = {entry.output: entry.share for entry in found.lists if not math.isnan(entry.share)}
     neighbors = shares.pop("similarity", None)
     if neighbors is not None:
@@ -109,7 +116,7 @@ def _kept(found: ReleaseDiff) -> Iterator[str]:
         yield f"lists kept their tracks: {each}"
 
 
-def _tables(found: ReleaseDiff) -> dict[str, list[dict[str, Any]]]:
+def _tables(found: "ReleaseDiff") -> dict[str, list[dict[str, Any]]]:
     return {
         "Counts": [_figure_row(entry) for entry in found.counts],
         "Came and went": [_turnover_row(entry) for entry in found.turnover if entry.came or entry.went],
@@ -132,11 +139,11 @@ def _tables(found: ReleaseDiff) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _figure_row(entry: Figure) -> dict[str, Any]:
+def _figure_row(entry: "Figure") -> dict[str, Any]:
     return {"what": entry.name, "before": entry.before, "after": entry.after, "change": entry.after - entry.before}
 
 
-def _turnover_row(entry: Turnover) -> dict[str, Any]:
+def _turnover_row(entry: "Turnover") -> dict[str, Any]:
     return {
         "output": entry.output,
         "came": entry.came,
@@ -148,4 +155,6 @@ def _turnover_row(entry: Turnover) -> dict[str, Any]:
 
 def _first(names: list[str], count: int) -> str:
     """The first few of so many."""
+    from features.release.diff import FIRST
+
     return ", ".join(names[:FIRST]) + (", …" if count > FIRST else "")

@@ -6,7 +6,8 @@ import numpy as np
 from handmade import FIRST, NOW, SECOND, THIRD, World, hours_ago
 
 from features.attribution.join import NOWHERE
-from features.attribution.window import Window, milliseconds, read_window
+from features.attribution.window import Window, read_window
+from features.dates import epoch_ms
 from features.release.ledger import hold_lease
 from features.release.publish import rollback
 from features.schema.names import RELEASES
@@ -15,7 +16,7 @@ LISTS = {("ann", "hybrid"): ["t1"]}
 
 
 def live_at(window: Window, *hours: float) -> list[str | None]:
-    numbers = window.live_at(np.array([milliseconds(hours_ago(moment)) for moment in hours]))
+    numbers = window.live_at(np.array([epoch_ms(hours_ago(moment)) for moment in hours]))
     return [None if number == NOWHERE else window.releases[number] for number in numbers]
 
 
@@ -35,7 +36,7 @@ def test_a_switch_notes_its_moment_once_and_a_rollback_another(world):
     assert moments == [hours_ago(47), pointer["changedAt"]]
     window = read_window(world.db, NOW)
     assert window.releases == (FIRST,)
-    later = milliseconds(pointer["changedAt"]) + 1
+    later = epoch_ms(pointer["changedAt"]) + 1
     assert [live_at(window, 30), live_at(window, 20)] == [[FIRST], [None]]  # the withdrawn one was live then
     assert window.live_at(np.array([later])).tolist() == [0]
 
