@@ -30,7 +30,7 @@ demo: $(READY) ## built-in database, a sample, the nightly job, the result
 	@$(BIN)/echotune demo
 
 test: $(READY) ## every test
-	$(BIN)/python -m tests.compiled & $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 test-fast: $(READY) ## the tests without those marked slow
 	$(BIN)/python -m pytest -m 'not slow'

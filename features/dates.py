@@ -11,5 +11,5 @@ def to_millisecond(moment: datetime) -> datetime:
 
 
 def epoch_ms(moment: datetime) -> int:
-    """Whole milliseconds from 1970 to an aware moment, exactly, as `int(moment.timestamp() * 1000)` is not."""
+    """Whole milliseconds from 1970 to an aware moment, exactly, as `int(timestamp() * 1000)` not always is."""
     return (moment - EPOCH) // MILLISECOND

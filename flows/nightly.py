@@ -330,7 +330,7 @@ def nightly(
 
 @contextmanager
 def swept(database: Database[Document]) -> Iterator[None]:
-    """After a night, also one that the gate stopped, what has expired leaves a server that has to be asked."""
+    """Sweeps after a night, also after one that the gate stopped: that lets go of releases, too."""
     try:
         yield
     except GateError:
@@ -340,7 +340,7 @@ def swept(database: Database[Document]) -> Iterator[None]:
 
 
 def sweep(database: Database[Document]) -> None:
-    """Asks; where it can't, the next night asks again."""
+    """Has the built-in server remove what has expired; where it can't, the next night asks again."""
     try:
         remove_expired(database, get_settings())
     except DatabaseError as error:

@@ -33,8 +33,6 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 MEMORY = Path("/dev/shm")  # Linux; elsewhere the disk serves
 NEEDED_BYTES = 4 << 30
 PREFIX = "echotune-tests-"
-COMPILES_LITTLE = ("schema", "sources")
-"""Folders of tests."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,13 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In workers, which take a module at a time: what compiles little first, since `compiled.py` is at it meanwhile.
-
-    Then slow ones, lest one is left with a long module at the end.
-    """
+    """In workers, which take a module at a time: slow ones first, lest one is left with a long module at the end."""
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: (item.path.parent.name not in COMPILES_LITTLE, item.path not in slow))
+        items.sort(key=lambda item: item.path not in slow)
 
 
 def remove_abandoned() -> None:

@@ -193,6 +193,14 @@ def test_reading_a_release_and_assembling_the_command_line_do_not_pay_for_prefec
     assert run_python(code) == "[]"
 
 
+def test_assembling_the_command_line_does_not_pay_for_what_only_some_commands_compute_with():
+    code = (
+        "import sys, flows.cli\n"
+        "print([name for name in sys.modules if name in {'pandas', 'numba', 'scipy', 'sklearn'}])"
+    )
+    assert run_python(code) == "[]"
+
+
 @pytest.mark.parametrize("module", ["attribution", "reading", "releases", "database", "schema", "doctor", "erase"])
 def test_a_read_command_does_not_import_prefect_when_it_is_run_either(module):
     flow_side = frozenset({"prefect", "prefect_dask", "flows.nightly"})

@@ -1,4 +1,4 @@
-"""What `--as-of`, `--known-at` and `--every` mean."""
+"""What `--as-of`, `--known-at` and `--every` mean, and moments in numbers."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -17,7 +17,7 @@ TILE = 1 << 15
 """Places of a tile: counters of a byte each fill what is nearest to the processor, and a place takes two bytes."""
 WORDS = TILE // LANES
 MOST_TRACKS = 1 << 25
-"""Tracks of a user, which nobody may have."""
+"""A user must have fewer tracks than this."""
 POPULAR = 400
 """Listeners in a tile from which a track is a row of bits there: about where both cost the same."""
 
@@ -62,9 +62,13 @@ def overlap_index(tracks: sp.csr_matrix, *, min_common: int, popular: int = POPU
         ValueError: somebody has 2^25 tracks or more, beyond which shares would not be exact.
     """
     starts = tracks.indptr.astype(np.int64)
-    every = np.diff(starts).astype(np.int32)
+    every = np.diff(starts)
     if every.max(initial=0) >= MOST_TRACKS:
-        raise ValueError(f"a user has {every.max():,} tracks, of {MOST_TRACKS:,} or more overlaps would not be exact")
+        raise ValueError(
+            f"user number {every.argmax()} has {every.max():,} tracks, and of {MOST_TRACKS:,} or more overlaps would be "
+            "inexact; leave that user out"
+        )
+    every = every.astype(np.int32)
     counts = np.bincount(tracks.indices, minlength=tracks.shape[1])
     number = np.empty(tracks.shape[1], np.int32)
     number[np.argsort(-counts, kind="stable")] = np.arange(tracks.shape[1], dtype=np.int32)

@@ -29,6 +29,8 @@ Sources:
     Bayardo, Ma & Srikant (2007), "Scaling up all pairs similarity search", for bounds by size.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -45,6 +47,24 @@ SLACK = 1.0 - 1e-9
 """What is needed is computed in float64, and must not be too much."""
 U = np.uint64
 """numba looks for negative places before the end of an array unless a place is unsigned."""
+
+
+class Scratch(NamedTuple):
+    """What a search writes on again and again.
+
+    Attributes:
+        planes: ((DEPTH + 1) * STRIP,) uint64, words of ones, of twos, of fours and so on; the last of what is carried.
+        met: (n,) uint64, where the rows of bits of a user's tracks begin.
+        spans: (n, 2) uint64, where their lists begin and end.
+        words: (STRIP,) int64, those of a strip that may hold somebody.
+        hits: (CHUNK, 2) uint64, those of a chunk that do, and which of 64 it is.
+    """
+
+    planes: np.ndarray
+    met: np.ndarray
+    spans: np.ndarray
+    words: np.ndarray
+    hits: np.ndarray
 
 
 def most_similar(
@@ -88,13 +108,13 @@ def _search(
     middle = _on_border(np.zeros(TILE + 64, np.uint16))
     wide = _on_border(np.zeros(TILE + 64, np.uint32))
     widest = np.max(index.starts[1:] - index.starts[:-1])
-    planes, met = np.zeros((DEPTH + 1) * STRIP, np.uint64), np.empty(index.row_of.shape[1] + 7, np.uint64)
-    spans, words, hits = (
-        np.empty((widest + 1, 2), np.uint64),
+    scratch = Scratch(
+        np.zeros((DEPTH + 1) * STRIP, np.uint64),
+        np.empty(index.row_of.shape[1] + 7, np.uint64),
+        np.empty((widest, 2), np.uint64),
         np.empty(STRIP, np.int64),
-        np.empty((CHUNK + 1, 2), np.uint64),
+        np.empty((CHUNK, 2), np.uint64),
     )
-    scratch = (planes, met, spans, words, hits)
     shares = np.zeros(numbers.shape)
     filled = np.zeros(len(numbers), np.int64)
     tiles = len(groups) - 1
@@ -134,18 +154,17 @@ def _meet(
     user: int,
     tile: int,
     counters: np.ndarray,
-    scratch: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    scratch: Scratch,
     min_common: int,
     heap: tuple[np.ndarray, np.ndarray, np.ndarray],
     filled: int,
 ) -> int:
     """Offers a tile's users to a user's heap of so far `filled` entries; returns how many it has then.
 
-    Scratch: `counters` (TILE,), zero before and after, of a type that holds every count; planes of bits, places of
-    rows of bits, spans of lists, words of a strip, those of a chunk that hold somebody.
+    `counters` are (TILE,), zero before and after, of a type that holds every count.
     """
     planes, met, spans, words, hits = scratch
-    own, size = index.place_of[user], index.starts[user + 1] - index.starts[user]
+    own, size = U(index.place_of[user]), index.starts[user + 1] - index.starts[user]
     rows, lists = _look_up(index, user, tile, met, spans)
     _count(index.listeners, spans, lists, counters)
     depth = _depth_of(rows)
@@ -219,7 +238,8 @@ def _count(listeners: np.ndarray, spans: np.ndarray, lists: int, counters: np.nd
 def _promising(counters: np.ndarray, strip: int, least: int, planes: np.ndarray, words: np.ndarray) -> int:
     """Puts the words of a strip in which a counter is `least` or more into `words`; returns how many."""
     if least <= 0:
-        words[:] = np.arange(STRIP)
+        for x in range(STRIP):
+            words[x] = x
         return STRIP
     found = 0
     for x in range(STRIP):

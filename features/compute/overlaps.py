@@ -53,6 +53,9 @@ def similar_users(
         shard_users: rows that are worked on at once, at most.
         runner: does the work; by default so many threads.
 
+    Raises:
+        ValueError: somebody has 2^25 tracks or more.
+
     Source:
         Jaccard, P. (1912), "The distribution of the flora in the alpine zone".
     """

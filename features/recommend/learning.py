@@ -23,7 +23,9 @@ from features.recommend.models.contract import Model
 from features.recommend.pairs import usable
 
 RANKED = 100
+"""Places of a list that count."""
 RIDGE = 0.03
+"""How firmly blends are held to what they are held towards, where there is enough to learn from."""
 ENOUGH = 300
 """Relevant tracks to learn from; with fewer, blends are held the more firmly."""
 PRIOR_MODELS, PRIOR = 4, 0.5
@@ -32,6 +34,7 @@ LEAST_SAY, LEAST_SAY_AT_SCALE = 0.02, 0.1
 """What has less of the say is left out: each model costs a fit a night, and of a million listeners that is minutes. So
 there a model of single listeners that speaks against what it ranks high, to set another right, is left out too."""
 BLOCK_CELLS = 4_000_000
+"""Users × tracks that are scored at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,9 @@ def fields_of(
         users: (n,) who are asked.
         groups: by name, names of models.
         parameters: of the release.
+
+    Returns:
+        By group.
     """
     filters = Filters(split.dataset, split.interactions, parameters.recommendations.same_song)
     include_heard = parameters.recommendations.include_heard

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pymongo.cursor import Cursor
 from pymongo.database import Database
 
 from features.database import Document, translated_errors
+from features.dates import EPOCH
 from features.release.ledger import LEASE, all_releases, find_release, read_pointer, releases
 from features.schema.names import LISTENING_HISTORY
 
 PLAYED, IMPORTED, CREATED = "playedAt", "importedAt", "createdAt"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No play is older: a snapshot sets those aside."""
 FIRST_WINDOW = timedelta(hours=1)
 GROWTH = 1.25

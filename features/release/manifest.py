@@ -20,6 +20,7 @@ CODE_THAT_COUNTS = (
     "recommend",
     "evaluate",
     "snapshot",
+    "dates.py",
     *(
         f"release/{name}.py"
         for name in ("build", "list_blocks", "outputs", "documents", "list_bytes", "templates", "reference")

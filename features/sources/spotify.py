@@ -25,7 +25,7 @@ from ijson.common import JSONError
 from pydantic import SecretStr
 from pymongo.database import Database
 
-from features.dates import to_millisecond
+from features.dates import EPOCH, to_millisecond
 from features.erasure.tombstones import read_tombstones
 from features.errors import InputError
 from features.progress import Progress, silent
@@ -43,7 +43,6 @@ HISTORY_FILE = re.compile(r"(endsong|streaming_history_(audio|video)|streaminghi
 BLOCK_BYTES = 1 << 16
 MAX_ENTRY_BYTES = 1 << 16
 """An entry has some 800 bytes. Without a bound, a quote that is never closed would be read into memory to the end."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = datetime(2006, 1, 1, tzinfo=UTC)
 """Spotify was founded in 2006; a play before is a clock that was never set."""
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)

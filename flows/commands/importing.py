@@ -14,7 +14,8 @@ from flows.commands.options import Json
 from flows.console import progress_bars, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from features.sources.importer import ImportTotals, Kind
+    from features.sources.importer import ImportTotals
+    from features.sources.kinds import Kind
 
 app = typer.Typer(no_args_is_help=True, help="Bring plays, feedback, tracks or users in from a file.")
 

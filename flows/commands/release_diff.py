@@ -8,6 +8,7 @@ import typer
 
 from features.database import open_database
 from features.errors import NotFoundError
+from features.evaluate.drift import MUCH, SOME
 from features.release.ledger import read_pointer
 from features.settings import Settings, get_settings
 from flows.commands.options import Json
@@ -75,16 +76,12 @@ def in_words(found: "ReleaseDiff") -> list[str]:
 
 def reading(psi: float) -> str:
     """How a PSI is usually read: none, some, much."""
-    from features.evaluate.drift import MUCH, SOME
-
     if math.isnan(psi):
         return "undefined"
     return "none" if psi < SOME else "some" if psi <= MUCH else "much"
 
 
 def _drift(found: "ReleaseDiff") -> str:
-    from features.evaluate.drift import SOME
-
     parts = []
     if found.dimensions:
         top, shifted = found.dimensions[0], sum(entry.psi >= SOME for entry in found.dimensions)

@@ -58,6 +58,24 @@ def test_threads_shards_and_what_is_popular_change_nothing(
             np.testing.assert_array_equal(common, expected.common)
 
 
+@pytest.mark.parametrize("popular", [20, 1 << 20])
+def test_what_is_needed_rises_from_one_chunk_of_words_to_the_next_and_nobody_is_lost(popular):
+    world = world_of(3, 6_000, 300, 60_000)
+    rows = np.random.default_rng(3).choice(6_000, 50, replace=False)
+    index = overlap_index(world, min_common=2, popular=popular)
+    held = (world > 0).astype(np.int64)
+    sizes = held.sum(axis=1).A1
+    for row in rows:
+        common = (held[row] @ held.T).toarray()[0]
+        common[row] = 0
+        jaccard = common / np.maximum(sizes[row] + sizes - common, 1)
+        best = np.lexsort((np.arange(len(sizes)), -jaccard))
+        best = best[common[best] >= 2][:10]
+        numbers, found = most_similar(index, row, row + 1, k=10, min_common=2)
+        assert numbers[0][: len(best)].tolist() == best.tolist()
+        assert found[0][: len(best)].tolist() == common[best].tolist()
+
+
 def test_listeners_of_more_than_a_byte_of_tracks_in_common_are_counted_whole():
     world = world_of(1, 40, 900, 2000, whales=5)
     expected = similar_users_plain(world, k=10, min_common=2)
@@ -110,7 +128,7 @@ def test_the_only_two_listeners_of_a_track_find_each_other_from_tile_to_tile():
 def test_of_more_tracks_than_shares_are_exact_of_nobody_is_compared(monkeypatch):
     monkeypatch.setattr("features.compute.overlap_index.MOST_TRACKS", 5)
     overlap_index(sp.csr_matrix(np.ones((2, 4), np.int8)), min_common=1)
-    with pytest.raises(ValueError, match="a user has 5 tracks"):
+    with pytest.raises(ValueError, match="user number 0 has 5 tracks"):
         overlap_index(sp.csr_matrix(np.ones((2, 5), np.int8)), min_common=1)
 
 
