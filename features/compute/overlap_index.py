@@ -65,8 +65,8 @@ def overlap_index(tracks: sp.csr_matrix, *, min_common: int, popular: int = POPU
     every = np.diff(starts)
     if every.max(initial=0) >= MOST_TRACKS:
         raise ValueError(
-            f"user number {every.argmax()} has {every.max():,} tracks, and of {MOST_TRACKS:,} or more overlaps would be "
-            "inexact; leave that user out"
+            f"user number {every.argmax()} has {every.max():,} tracks, and of {MOST_TRACKS:,} or more overlaps would "
+            "be inexact; leave that user out"
         )
     every = every.astype(np.int32)
     counts = np.bincount(tracks.indices, minlength=tracks.shape[1])
