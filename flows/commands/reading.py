@@ -1,7 +1,8 @@
 """Commands that read the live release: profile, similar-users, similar-tracks, recommend."""
 
 import math
-from typing import Annotated, Any, Literal
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,15 +10,23 @@ from flows.commands.options import Json, K
 from flows.console import say, show_json, show_table
 from flows.words import profile_in_words
 
+if TYPE_CHECKING:
+    from features.release.store import FeatureStore
+
 User = Annotated[str, typer.Argument(help="A user id; an ObjectId as its 24 digits or as oid:<digits>.")]
 Release = Annotated[str | None, typer.Option("--release", help="Read this release instead of the live one.")]
 
 
-def profile(user: User, release: Release = None, *, as_json: Json = False) -> None:
-    """A listener's profile, in words and by dimension."""
+def _opened(release: str | None) -> "AbstractContextManager[FeatureStore]":
+    """The store; its packages take longer to import than other commands take."""
     from features.release.store import open_feature_store
 
-    with open_feature_store(release) as store:
+    return open_feature_store(release)
+
+
+def profile(user: User, release: Release = None, *, as_json: Json = False) -> None:
+    """A listener's profile, in words and by dimension."""
+    with _opened(release) as store:
         values = store.profile(user)
         confidence = store.profile_confidence(user)
     if as_json:
@@ -31,9 +40,7 @@ def profile(user: User, release: Release = None, *, as_json: Json = False) -> No
 
 def similar_users(user: User, k: K = 10, release: Release = None, *, as_json: Json = False) -> None:
     """The listeners with most tracks in common, best first."""
-    from features.release.store import open_feature_store
-
-    with open_feature_store(release) as store:
+    with _opened(release) as store:
         rows = store.similar_users(user, k)
     if as_json:
         show_json({"user": user, "release": store.release, "neighbors": rows})
@@ -52,9 +59,7 @@ def similar_tracks(
     as_json: Json = False,
 ) -> None:
     """The tracks closest to one, by who plays them and what they are."""
-    from features.release.store import open_feature_store
-
-    with open_feature_store(release) as store:
+    with _opened(release) as store:
         rows = store.similar_tracks(track, k)
         labels = store.track_labels([track, *(row["track_id"] for row in rows)])
     if as_json:
@@ -79,9 +84,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """A listener's recommendations, with reasons."""
-    from features.release.store import open_feature_store
-
-    with open_feature_store(release) as store:
+    with _opened(release) as store:
         found = store.recommendations(user, strategy, k)
     if as_json:
         show_json({"release": store.release, **found})
